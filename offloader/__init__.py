@@ -1,0 +1,1 @@
+"""grid-offloader: keeps a head node responsive by moving running work to idle workers."""
