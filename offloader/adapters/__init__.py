@@ -1,0 +1,1 @@
+"""The shell around the pure core: implementations of `ports`, each around one library or kernel interface."""

@@ -1,0 +1,1 @@
+"""Where moved work runs: one backend per file, all of one shape."""

@@ -1,0 +1,1 @@
+"""The `grid-offloader` command: parse, call, render; nothing else."""

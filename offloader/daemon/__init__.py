@@ -1,0 +1,1 @@
+"""The controller: assembly, tick loop, API and self-metrics."""

@@ -1,0 +1,1 @@
+"""Who holds which capacity on which node: every reservation, allocation and move in flight, in one place."""

@@ -1,0 +1,1 @@
+"""The hand-off: capsule, preflight, state machine, recovery."""

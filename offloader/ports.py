@@ -1,0 +1,62 @@
+"""What decisions and moves need of the outside world. `adapters/` implements these, `daemon/` hands them in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["Clock", "Completed", "Host", "LineChannel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A command that ended: its exit status (negative: the signal) and what it wrote."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+class LineChannel(Protocol):
+    """A running command whose stdin and stdout carry one JSON document a line, both ways."""
+
+    async def send(self, line: bytes) -> None:
+        """Write one line (without its newline). Raises NodeUnreachable when the channel is closed."""
+
+    def lines(self) -> AsyncIterator[bytes]:
+        """Lines as they arrive; ends when the other side closes or the connection is lost."""
+
+    async def close(self) -> None:
+        """End the command and release the channel. Never raises."""
+
+
+class Host(Protocol):
+    """A node on which we may run commands: this one, or one behind SSH. argv lists only: no shell parses them."""
+
+    @property
+    def name(self) -> str:
+        """The node's name in the cluster configuration."""
+
+    async def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 10.0) -> Completed:
+        """Run to the end.
+
+        Raises:
+            NodeUnreachable: no connection, or not ended within `timeout_s` (the command is ended too).
+        """
+
+    async def open(self, argv: Sequence[str], *, timeout_s: float = 10.0) -> LineChannel:
+        """Start a command for line traffic. Raises NodeUnreachable when it cannot be started in time."""
+
+
+class Clock(Protocol):
+    """Both clocks, so that tests own the time."""
+
+    def time(self) -> float:
+        """Unix seconds: shown to people, compared with Prometheus."""
+
+    def boottime(self) -> float:
+        """CLOCK_BOOTTIME seconds: leases and deadlines; goes on while the machine sleeps, never jumps."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
