@@ -15,6 +15,7 @@ from exporter.classify import ProcessClass
 __all__ = [
     "Attempt",
     "AttemptState",
+    "Budgets",
     "Candidate",
     "Capacity",
     "Completion",
@@ -28,6 +29,7 @@ __all__ = [
     "MoveState",
     "NodeView",
     "Obstacle",
+    "Policy",
     "Process",
     "ProcessClass",
     "Reading",
@@ -411,6 +413,41 @@ class Toggles:
     ceiling: Mode = Mode.OBSERVE
     thresholds: Mapping[Resource, float] = field(default_factory=dict)  # ratios set by `auto --threshold`
     kill_switch: bool = False  # the file `disabled`: nothing moves, by hand neither
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """How much may move, however many rules fire (safety.md, Budgets)."""
+
+    starts_per_tick_and_node: int = 1
+    in_flight_per_node: int = 2
+    in_flight_per_user: int = 3
+    in_flight: int = 5
+    per_hour: int = 12
+    process_interval_s: float = 600.0
+    failures_to_quarantine: int = 2
+    quarantine_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What holds for every rule: whose processes may be touched at all, budgets, margins."""
+
+    head: str
+    own_uid: int
+    min_uid: int = 1000
+    multi_user: bool = False
+    protected: tuple[str, ...] = ()  # program or script base names (globs) in addition to the built-in ones
+    licensed: tuple[str, ...] = ()  # programs that hold a node-bound licence
+    budgets: Budgets = field(default_factory=Budgets)
+    thresholds: Mapping[Resource, float] = field(
+        default_factory=lambda: {Resource.CPU: 0.80, Resource.MEMORY: 0.70, Resource.GPU: 0.90}
+    )  # pressure above which a target would itself be in trouble
+    target_margin: float = 0.10
+    stale_after_intervals: float = 3.0
+    stale_cap_s: float = 180.0
+    unknown_hold_s: float = 60.0  # how long unknown keeps a pending or firing state before it is reset
+    initial_cooldown_s: float = 30.0
 
 
 class MoveState(StrEnum):
