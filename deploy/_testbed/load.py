@@ -1,0 +1,127 @@
+#!/usr/bin/python3
+"""A sample load: computes, holds memory, writes lines, and tells the witness that it does, about 20 times a second.
+
+While it is frozen it sends nothing. A start id drawn at every exec tells copies apart. It needs nothing but the
+system's Python, so every account on every node can run it.
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn, TextIO
+
+PERIOD_S = 0.05
+WITNESS = Path(__file__).resolve().parent.parent / "witness/socket"
+
+
+class Reporter:
+    """Sends this process's signs of life; a missing or full witness never disturbs the load."""
+
+    def __init__(self, options: argparse.Namespace, start_id: str, *, leader: bool) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._witness = str(options.witness)
+        self._message = {"load": options.name, "start_id": start_id, "leader": leader}
+        self._seq = 0
+        self._next = 0.0
+
+    def report(self) -> None:
+        """Send if it is time to."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + PERIOD_S
+        self._seq += 1
+        fresh = {"node": os.uname().nodename, "pid": os.getpid(), "seq": self._seq, "mono": now}
+        try:
+            self._socket.sendto(json.dumps(self._message | fresh).encode(), self._witness)
+        except OSError:
+            return
+
+
+def compute(seconds: float, fraction: float) -> None:
+    """Use `fraction` of a core for `seconds`."""
+    end = time.monotonic() + seconds * fraction
+    value = 1
+    while time.monotonic() < end:
+        for _ in range(200):
+            value = (value * 1103515245 + 12345) & 0x7FFFFFFF
+    if fraction < 1:
+        time.sleep(seconds * (1 - fraction))
+
+
+def hold(mebibytes: int) -> bytearray:
+    """Memory whose pages are really there."""
+    memory = bytearray(mebibytes << 20)
+    for offset in range(0, len(memory), 4096):
+        memory[offset] = 1 + offset % 255
+    return memory
+
+
+def work(options: argparse.Namespace, reporter: Reporter, out: TextIO | None) -> None:
+    """Compute until the duration is over or all lines are written."""
+    start = time.monotonic()
+    lines = 0
+    while not (options.duration and time.monotonic() - start >= options.duration):
+        reporter.report()
+        compute(PERIOD_S / 5, options.cpu)
+        if out is not None and time.monotonic() - start >= lines * options.interval:
+            lines += 1
+            print(f"{options.name} line {lines} on {os.uname().nodename}", file=out, flush=True)
+            if options.count and lines >= options.count:
+                return
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--name", default="load", help="what the witness files it under")
+    parser.add_argument("--cpu", type=float, default=1.0, help="cores each process uses, 0 to 1")
+    parser.add_argument("--children", type=int, default=0, help="processes forked that do the same")
+    parser.add_argument("--memory", type=int, default=0, metavar="MIB", help="memory to hold")
+    parser.add_argument("--duration", type=float, default=0, metavar="S", help="end after so long (0: never)")
+    parser.add_argument("--count", type=int, default=0, help="end after so many lines (0: never)")
+    parser.add_argument("--interval", type=float, default=1.0, metavar="S", help="time from line to line")
+    parser.add_argument("--exit-code", type=int, default=0)
+    parser.add_argument("--output", type=Path, help="append the lines to this file, not to standard output")
+    parser.add_argument("--ready-file", type=Path, help="make this file once memory is held and children run")
+    parser.add_argument("--ignore-term", action="store_true", help="do not end on TERM")
+    parser.add_argument("--witness", type=Path, default=WITNESS, help="the witness's socket")
+    return parser.parse_args()
+
+
+def main() -> NoReturn:
+    """Run the load."""
+    options = parse_args()
+    start_id = os.urandom(8).hex()
+    if options.ignore_term:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    memory = hold(options.memory)
+    children = []
+    for _ in range(options.children):
+        if not (pid := os.fork()):
+            work(options, Reporter(options, start_id, leader=False), None)
+            os._exit(0)
+        children.append(pid)
+    if options.ready_file:
+        options.ready_file.touch()
+    reporter = Reporter(options, start_id, leader=True)
+    if options.output:
+        with options.output.open("a", encoding="utf-8") as out:
+            work(options, reporter, out)
+    else:
+        work(options, reporter, sys.stdout)
+    for pid in children:
+        os.kill(pid, signal.SIGTERM if options.count else 0)
+        os.waitpid(pid, 0)
+    del memory
+    sys.exit(options.exit_code)
+
+
+if __name__ == "__main__":
+    main()
