@@ -1,0 +1,237 @@
+"""Files of one process: stat, statm, io, status, cmdline, environ, cgroup, limits, fdinfo (man 5 proc). Pure."""
+
+from dataclasses import dataclass
+
+from exporter.procfs.read import ParseError
+
+PF_KTHREAD = 0x00200000
+"""The flag of kernel threads in field 9 of stat (include/linux/sched.h)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PidStat:
+    """/proc/PID/stat. Times in clock ticks, `start_time` since boot; `rss` in pages; `vsize` in bytes.
+
+    `comm` keeps bytes that are not UTF-8 as surrogates (os.fsencode gives them back).
+    """
+
+    pid: int
+    comm: str
+    state: str
+    ppid: int
+    pgid: int
+    sid: int
+    tty_nr: int
+    tpgid: int
+    flags: int
+    utime: int
+    stime: int
+    nice: int
+    threads: int
+    start_time: int
+    vsize: int
+    rss: int
+
+    @property
+    def ticks(self) -> int:
+        """CPU time of all threads, also of those that ended, without children."""
+        return self.utime + self.stime
+
+    @property
+    def kernel_thread(self) -> bool:
+        """Whether the process lives in the kernel."""
+        return bool(self.flags & PF_KTHREAD)
+
+
+@dataclass(frozen=True, slots=True)
+class PidStatm:
+    """/proc/PID/statm, in pages; `shared` counts file-backed and shmem pages."""
+
+    resident: int
+    shared: int
+
+
+@dataclass(frozen=True, slots=True)
+class PidIo:
+    """/proc/PID/io: bytes that really went to or came from storage."""
+
+    read_bytes: int
+    write_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PidStatus:
+    """/proc/PID/status, as far as used. `uids` and `gids`: real, effective, saved, file system.
+
+    `swap` in bytes (0 for kernel threads); `umask` is None before Linux 4.7; `ignored_signals` is a bit mask, signal
+    n at bit n - 1.
+    """
+
+    uids: tuple[int, int, int, int]
+    gids: tuple[int, int, int, int]
+    groups: tuple[int, ...]
+    umask: int | None
+    tracer_pid: int
+    swap: int
+    ignored_signals: int
+    effective_capabilities: int
+    cpus_allowed: str
+    namespace_pids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CgroupMembership:
+    """A line of /proc/PID/cgroup; v2 has hierarchy 0 and no controllers (man 7 cgroups)."""
+
+    hierarchy: int
+    controllers: tuple[str, ...]
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A resource limit; None is unlimited. Units as in man 2 getrlimit."""
+
+    soft: int | None
+    hard: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FdInfo:
+    """/proc/PID/fdinfo/FD: offset, open(2) flags, mount id."""
+
+    position: int
+    flags: int
+    mount_id: int | None
+
+
+def parse_pid_stat(raw: bytes) -> PidStat:
+    """The command name stands in parentheses and may itself hold spaces and parentheses: its end is the last one."""
+    head, _, tail = raw.rpartition(b")")
+    pid, _, comm = head.partition(b" (")
+    fields = tail.split()
+    try:
+        numbers = tuple(map(int, fields[1:22]))
+        return PidStat(
+            pid=int(pid),
+            comm=comm.decode("utf-8", "surrogateescape"),
+            state=fields[0].decode("ascii"),
+            ppid=numbers[0],
+            pgid=numbers[1],
+            sid=numbers[2],
+            tty_nr=numbers[3],
+            tpgid=numbers[4],
+            flags=numbers[5],
+            utime=numbers[10],
+            stime=numbers[11],
+            nice=numbers[15],
+            threads=numbers[16],
+            start_time=numbers[18],
+            vsize=numbers[19],
+            rss=numbers[20],
+        )
+    except (ValueError, IndexError) as error:
+        raise ParseError(f"/proc/PID/stat: {raw[:80]!r}") from error
+
+
+def parse_pid_statm(raw: bytes) -> PidStatm:
+    """The fields are: size resident shared text lib data dt."""
+    try:
+        _, resident, shared = raw.split()[:3]
+        return PidStatm(int(resident), int(shared))
+    except ValueError as error:
+        raise ParseError(f"/proc/PID/statm: {raw[:80]!r}") from error
+
+
+def parse_pid_io(raw: bytes) -> PidIo:
+    """Storage bytes, not rchar and wchar, which count the page cache and pipes too."""
+    fields = _colon_fields(raw)
+    try:
+        return PidIo(int(fields[b"read_bytes"]), int(fields[b"write_bytes"]))
+    except (KeyError, ValueError) as error:
+        raise ParseError(f"/proc/PID/io: {raw[:80]!r}") from error
+
+
+def parse_pid_status(raw: bytes) -> PidStatus:
+    """Fields that old kernels lack get their neutral value."""
+    fields = _colon_fields(raw)
+    try:
+        return PidStatus(
+            uids=_four(fields[b"Uid"]),
+            gids=_four(fields[b"Gid"]),
+            groups=tuple(map(int, fields.get(b"Groups", b"").split())),
+            umask=int(fields[b"Umask"], 8) if b"Umask" in fields else None,
+            tracer_pid=int(fields.get(b"TracerPid", b"0")),
+            swap=int(fields.get(b"VmSwap", b"0 kB").split()[0]) << 10,
+            ignored_signals=int(fields.get(b"SigIgn", b"0"), 16),
+            effective_capabilities=int(fields.get(b"CapEff", b"0"), 16),
+            cpus_allowed=fields.get(b"Cpus_allowed_list", b"").decode("ascii"),
+            namespace_pids=tuple(map(int, fields.get(b"NSpid", b"").split())),
+        )
+    except (KeyError, ValueError, IndexError) as error:
+        raise ParseError(f"/proc/PID/status: {error!r}") from error
+
+
+def parse_cmdline(raw: bytes) -> tuple[bytes, ...]:
+    """argv; empty for kernel threads and zombies. A title written over argv may lack the NULs: then one string."""
+    if not raw:
+        return ()
+    return tuple(raw.removesuffix(b"\0").split(b"\0"))
+
+
+def parse_environ(raw: bytes) -> dict[bytes, bytes]:
+    """NAME=value pairs; of duplicates the first counts, as for getenv(3). Entries without `=` are left out."""
+    pairs = (entry.split(b"=", 1) for entry in raw.split(b"\0") if b"=" in entry)
+    environ: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        environ.setdefault(name, value)
+    return environ
+
+
+def parse_cgroup(raw: bytes) -> tuple[CgroupMembership, ...]:
+    """hierarchy:controllers:path, one line per hierarchy; paths may hold colons."""
+    lines = raw.decode("utf-8", "surrogateescape").splitlines()
+    try:
+        parts = [line.split(":", 2) for line in lines]
+        return tuple(
+            CgroupMembership(int(number), tuple(names.split(",")) if names else (), path)
+            for number, names, path in parts
+        )
+    except ValueError as error:
+        raise ParseError(f"/proc/PID/cgroup: {raw[:80]!r}") from error
+
+
+def parse_limits(raw: bytes) -> dict[str, Limit]:
+    """The kernel's names in lower case, as "max open files"; columns are at least two spaces apart."""
+    limits: dict[str, Limit] = {}
+    try:
+        for line in raw.decode("ascii").splitlines()[1:]:
+            name, rest = line[:26].strip().lower(), line[26:].split()
+            limits[name] = Limit(_limit(rest[0]), _limit(rest[1]))
+    except (ValueError, IndexError) as error:
+        raise ParseError(f"/proc/PID/limits: {error!r}") from error
+    return limits
+
+
+def parse_fdinfo(raw: bytes) -> FdInfo:
+    """`flags` is octal."""
+    fields = _colon_fields(raw)
+    try:
+        mount = fields.get(b"mnt_id")
+        return FdInfo(int(fields[b"pos"]), int(fields[b"flags"], 8), int(mount) if mount else None)
+    except (KeyError, ValueError) as error:
+        raise ParseError(f"/proc/PID/fdinfo: {raw[:80]!r}") from error
+
+
+def _colon_fields(raw: bytes) -> dict[bytes, bytes]:
+    pairs = (line.partition(b":") for line in raw.splitlines())
+    return {name: value.strip() for name, _, value in pairs}
+
+
+def _four(value: bytes) -> tuple[int, int, int, int]:
+    real, effective, saved, filesystem = map(int, value.split())
+    return real, effective, saved, filesystem
+
+
+def _limit(word: str) -> int | None:
+    return None if word == "unlimited" else int(word)
