@@ -8,10 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from _testbed import files, network, nodes
+from _testbed import files, monitoring, network, nodes, ray_cluster
 from _testbed.cgroups import Group, hierarchies
 from _testbed.errors import MissingRequirementError, TestbedError
 from _testbed.settings import MARKER, Node, Settings
@@ -133,6 +134,11 @@ def status(settings: Settings) -> dict[str, Any]:
         "name": settings.name,
         "subnet": settings.subnet,
         "up": all(nodes.pid(settings, node) is not None for node in settings.nodes),
+        "ssh_config": str(settings.root / "ssh/config"),
+        "known_hosts": str(settings.root / "ssh/known_hosts"),
+        "shared": str(settings.shared),
+        "ray": asdict(reach) if (reach := ray_cluster.access(settings)) else None,
+        "prometheus": monitoring.url(settings),
         "witness": bool(Group(f"{settings.name}/witness").pids()),
         "nodes": [_node_status(settings, node) for node in settings.nodes],
     }

@@ -2,13 +2,15 @@
 
 import argparse
 import json
+import signal
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
-from _testbed import bed, network, nodes
+from _testbed import bed, monitoring, network, nodes, ray_cluster, services, witness_report
 from _testbed.errors import NodeDownError, TestbedError
-from _testbed.settings import DEFAULT_NODES, USERS, Settings, load
+from _testbed.settings import DEFAULT_NODES, USERS, Node, Settings, load
 from _testbed.shell import say
 
 EPILOG = """
@@ -53,7 +55,34 @@ def parser() -> argparse.ArgumentParser:
         "heal": "mend a node's network cable",
     }.items():
         commands.add_parser(name, help=text).add_argument("node", choices=DEFAULT_NODES, metavar="NODE")
+    _add_groups(commands)
     return top
+
+
+def _add_groups(commands: Any) -> None:
+    ray = commands.add_parser("ray", help="the Ray cluster on the nodes").add_subparsers(dest="action", required=True)
+    start = ray.add_parser("up", help="start what is not running; with token authentication")
+    start.add_argument("--user", default=ray_cluster.DEFAULT_USER, choices=("root", *USERS))
+    ray.add_parser("down", help="kill Ray on every node")
+    ray.add_parser("kill-head", help="kill all of Ray on the head; workers keep their part")
+    ray.add_parser("kill-raylet", help="kill a node's raylet").add_argument(
+        "node", choices=DEFAULT_NODES, metavar="NODE"
+    )
+    watch = commands.add_parser("monitoring", help="exporters and Prometheus").add_subparsers(
+        dest="action", required=True
+    )
+    start = watch.add_parser("up", help="start what is not running, wait for the first scrape of every node")
+    start.add_argument("--interval", type=float, default=monitoring.INTERVAL_S, metavar="S", help="between scrapes")
+    watch.add_parser("down", help="stop Prometheus and the exporters")
+    watch.add_parser("stop-prometheus", help="stop Prometheus alone")
+    watch.add_parser("stop-exporter", help="stop a node's exporter").add_argument(
+        "node", choices=DEFAULT_NODES, metavar="NODE"
+    )
+    witness = commands.add_parser("witness", help="what executed where").add_subparsers(dest="action", required=True)
+    told = witness.add_parser("report", help="copies of each load in order, and how often two executed at once")
+    told.add_argument("--load", help="only this one")
+    told.add_argument("--gap", type=float, default=witness_report.GAP_S, metavar="S", help="silence that means frozen")
+    told.add_argument("--format", choices=("json",), default="json")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = load()
         if arguments.command == "status":
             show(bed.status(settings), arguments.format)
+        elif arguments.command == "witness":
+            print(json.dumps(_witness_report(settings, arguments), indent=2))
         elif arguments.command == "exec":
             nodes.enter(settings, settings.node(arguments.node), arguments.argv, arguments.user, arguments.cwd)
         else:
@@ -83,17 +114,60 @@ def change(settings: Settings, arguments: argparse.Namespace) -> None:
     if arguments.command == "down":
         bed.down(settings, keep_files=arguments.keep_files)
         return
-    node = settings.node(arguments.node)
-    if arguments.command == "start":
-        if not network.exists(settings.bridge):
-            raise TestbedError("there is no test bed: deploy/testbed up")
+    if not network.exists(settings.bridge):
+        raise TestbedError("there is no test bed: deploy/testbed up")
+    if arguments.command == "ray":
+        change_ray(settings, arguments)
+    elif arguments.command == "monitoring":
+        change_monitoring(settings, arguments)
+    else:
+        change_node(settings, arguments.command, settings.node(arguments.node))
+
+
+def change_node(settings: Settings, command: str, node: Node) -> None:
+    """Start, kill, partition or heal one node."""
+    if command == "start":
         if nodes.pid(settings, node) is None:
             nodes.start(settings, [node])
         nodes.wait_for_port((node.ip, 22), 10, f"sshd of {node.name}")
         return
     if nodes.pid(settings, node) is None:
         raise NodeDownError(f"{node.name} is down: deploy/testbed start {node.name}")
-    {"kill": nodes.crash, "partition": network.cut, "heal": network.mend}[arguments.command](settings, node)
+    {"kill": nodes.crash, "partition": network.cut, "heal": network.mend}[command](settings, node)
+
+
+def change_ray(settings: Settings, arguments: argparse.Namespace) -> None:
+    """The commands about Ray."""
+    match arguments.action:
+        case "up":
+            ray_cluster.up(settings, arguments.user)
+        case "down":
+            ray_cluster.down(settings)
+        case "kill-head":
+            ray_cluster.down(settings, only=settings.head)
+        case "kill-raylet":
+            ray_cluster.kill_raylet(settings, settings.node(arguments.node))
+
+
+def change_monitoring(settings: Settings, arguments: argparse.Namespace) -> None:
+    """The commands about exporters and Prometheus."""
+    match arguments.action:
+        case "up":
+            monitoring.up(settings, arguments.interval)
+        case "down":
+            monitoring.down(settings)
+        case "stop-prometheus":
+            services.stop(settings, settings.head, "prometheus")
+        case "stop-exporter":
+            services.stop(settings, settings.node(arguments.node), "exporter", signal.SIGKILL)
+
+
+def _witness_report(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
+    records = witness_report.read(settings.root / "witness/log.jsonl")
+    if arguments.load is None:
+        return witness_report.reports(records, time.time(), arguments.gap)
+    mine = [record for record in records if record["load"] == arguments.load]
+    return {"load": arguments.load, **witness_report.report(mine, time.time(), arguments.gap)}
 
 
 def show(state: dict[str, Any], form: str) -> None:

@@ -23,8 +23,8 @@ PID_MAX = 4_194_304
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
-    """Call mount(2); raises OSError naming the target."""
+def attach(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
+    """Attach a file system, see mount(2); raise OSError naming the target."""
     if LIBC.mount(source.encode(), target.encode(), fstype.encode() or None, flags, data.encode() or None):
         raise OSError(ctypes.get_errno(), f"{os.strerror(ctypes.get_errno())}: mount {source} ({fstype})", target)
 
@@ -44,26 +44,26 @@ def file_systems(spec: dict[str, Any]) -> None:
     """
     kept = {path: os.open(path, os.O_PATH) for path in spec["keep"]}
     own = Path(spec["node_dir"])
-    mount("none", "/", flags=MS_REC | MS_PRIVATE)
+    attach("none", "/", flags=MS_REC | MS_PRIVATE)
     for file in sorted((own / "etc").iterdir()):
         if (target := Path("/etc") / file.name).is_file() and not target.is_symlink():
-            mount(str(file), str(target), flags=MS_BIND)
-    mount(str(own / "private"), spec["private"], flags=MS_BIND)
-    mount(str(own / "run"), "/run", flags=MS_BIND)
-    mount(str(own / "tmp"), "/tmp", flags=MS_BIND)  # noqa: S108 - the node's own, made by the test bed
+            attach(str(file), str(target), flags=MS_BIND)
+    attach(str(own / "private"), spec["private"], flags=MS_BIND)
+    attach(str(own / "run"), "/run", flags=MS_BIND)
+    attach(str(own / "tmp"), "/tmp", flags=MS_BIND)  # noqa: S108 - the node's own, made by the test bed
     uncover("/dev/shm")  # noqa: S108 - likewise
-    mount("shm", "/dev/shm", "tmpfs", data="size=2g,mode=1777")  # noqa: S108 - likewise
+    attach("shm", "/dev/shm", "tmpfs", data="size=2g,mode=1777")  # noqa: S108 - likewise
     uncover("/dev/pts")
-    mount("devpts", "/dev/pts", "devpts", data="newinstance,ptmxmode=0666,mode=620,gid=5")
-    mount("/dev/pts/ptmx", "/dev/ptmx", flags=MS_BIND)
+    attach("devpts", "/dev/pts", "devpts", data="newinstance,ptmxmode=0666,mode=620,gid=5")
+    attach("/dev/pts/ptmx", "/dev/ptmx", flags=MS_BIND)
     uncover("/proc")
-    mount("proc", "/proc", "proc")
+    attach("proc", "/proc", "proc")
     uncover("/sys")
-    mount("sysfs", "/sys", "sysfs")
+    attach("sysfs", "/sys", "sysfs")
     for path, descriptor in kept.items():
         if not Path(path).exists() or Path(path).stat().st_ino != os.fstat(descriptor).st_ino:
             Path(path).mkdir(parents=True, exist_ok=True)
-            mount(f"/proc/self/fd/{descriptor}", path, flags=MS_BIND | MS_REC)
+            attach(f"/proc/self/fd/{descriptor}", path, flags=MS_BIND | MS_REC)
         os.close(descriptor)
 
 
@@ -71,13 +71,13 @@ def control_groups(spec: dict[str, Any]) -> None:
     """Mount the hierarchies with the node's own group as their root, as a host of that kind would have them."""
     root = Path("/sys/fs/cgroup")
     if not any(options for options in spec["cgroups"]):
-        mount("cgroup2", str(root), "cgroup2")
+        attach("cgroup2", str(root), "cgroup2")
         return
-    mount("cgroup", str(root), "tmpfs", data="mode=755")
+    attach("cgroup", str(root), "tmpfs", data="mode=755")
     for options in spec["cgroups"]:
         target = root / (options or "unified")
         target.mkdir()
-        mount("cgroup", str(target), "cgroup" if options else "cgroup2", data=options)
+        attach("cgroup", str(target), "cgroup" if options else "cgroup2", data=options)
 
 
 def network(spec: dict[str, Any]) -> None:

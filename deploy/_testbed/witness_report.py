@@ -1,0 +1,90 @@
+"""From the witness's records to what happened: which copies of a load executed, where, when, and did two at once.
+
+Pure functions over records; `read` is the only one that touches a file.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import combinations, groupby
+from pathlib import Path
+from typing import Any
+
+PERIOD_S = 0.05
+GAP_S = 4 * PERIOD_S
+FREEZE_AND_THAW = 3  # first copy, second copy, first copy again: a hand-off that was rolled back
+
+Record = dict[str, Any]
+Interval = tuple[float, float]
+
+
+def read(log: Path) -> list[Record]:
+    """The records in a log, in order of arrival; a line that is being written is left out."""
+    if not log.exists():
+        return []
+    text = log.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def intervals(times: Sequence[float], gap: float = GAP_S) -> list[Interval]:
+    """When a copy was executing: its signs of life, cut where none came for longer than `gap` (it was frozen)."""
+    found: list[list[float]] = []
+    for time in sorted(times):
+        if found and time - found[-1][1] <= gap:
+            found[-1][1] = time
+        else:
+            found.append([time, time])
+    return [(first, last) for first, last in found]
+
+
+def overlapped(one: Sequence[Interval], other: Sequence[Interval]) -> bool:
+    """Whether two copies executed at once.
+
+    They did if their intervals intersect. They also did if they took turns more often than a roll-back explains (one,
+    other, one): on a starved machine signs of life come too rarely to form intervals, yet a copy that shows up again
+    after the first one was thawed had not ended.
+    """
+    if any(a[0] <= b[1] and b[0] <= a[1] for a in one for b in other):
+        return True
+    order = sorted([(start, 0) for start, _ in one] + [(start, 1) for start, _ in other])
+    turns = [who for who, _ in groupby(who for _, who in order)]
+    return len(turns) > FREEZE_AND_THAW
+
+
+def report(records: Iterable[Record], now: float, gap: float = GAP_S) -> dict[str, Any]:
+    """What happened to one load.
+
+    `chain`: one entry per copy in order of its first sign of life; `overlaps`: pairs of copies that executed at once;
+    `running`: start ids heard of within the last second before `now`.
+    """
+    copies: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        copies[record["start_id"]].append(record)
+    executed = {start: intervals([record["t"] for record in seen], gap) for start, seen in copies.items()}
+    chain = sorted((_entry(start, seen) for start, seen in copies.items()), key=lambda entry: float(entry["first_t"]))
+    return {
+        "chain": chain,
+        "overlaps": sum(overlapped(executed[one], executed[other]) for one, other in combinations(executed, 2)),
+        "running": [entry["start_id"] for entry in chain if now - float(entry["last_t"]) <= 1],
+    }
+
+
+def _entry(start: str, seen: Sequence[Record]) -> dict[str, Any]:
+    leader = [record["seq"] for record in seen if record["leader"]] or [0]
+    return {
+        "node": seen[0]["node"],
+        "start_id": start,
+        "first_t": min(record["t"] for record in seen),
+        "last_t": max(record["t"] for record in seen),
+        "first_seq": min(leader),
+        "last_seq": max(leader),
+        "pids": sorted({record["pid"] for record in seen}),
+    }
+
+
+def reports(records: Iterable[Record], now: float, gap: float = GAP_S) -> dict[str, dict[str, Any]]:
+    """`report` for every load by name."""
+    loads: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        loads[record["load"]].append(record)
+    return {name: report(seen, now, gap) for name, seen in loads.items()}
