@@ -1,1 +1,18 @@
-"""Where moved work runs: one backend per file, all of one shape."""
+"""Where submissions run: `base.py` says what a backend is; one file each, listed in `BACKENDS` for the contract tests."""
+
+from offloader.backends.base import Backend, NodeAddress, Submission, SubmissionState, SubmissionStatus
+from offloader.backends.fake import FakeBackend
+from offloader.backends.ray import RayBackend
+
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "FakeBackend",
+    "NodeAddress",
+    "RayBackend",
+    "Submission",
+    "SubmissionState",
+    "SubmissionStatus",
+]
+
+BACKENDS: tuple[type[RayBackend] | type[FakeBackend], ...] = (RayBackend, FakeBackend)
