@@ -1,0 +1,75 @@
+"""What the API needs of the controller: one method per route, already stripped of HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from offloader.daemon.api.caller import Caller
+from offloader.model import Mode, Resource, StrategyName
+
+__all__ = ["AutoRequest", "Control", "MoveRequest"]
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AutoRequest:
+    """What `auto` is asked to change; None leaves it as it is."""
+
+    enabled: bool | None = None
+    mode: Mode | None = None
+    thresholds: Mapping[Resource, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MoveRequest:
+    """A person's own move. `strategy` None: the best one that its job allows."""
+
+    pid: int
+    target: str | None = None
+    strategy: StrategyName | None = None
+    dry_run: bool = False
+    capture_state: bool = True
+    env_vars: Mapping[str, str] = field(default_factory=dict)
+
+
+class Control(Protocol):
+    """Every method checks what this caller may see or do, and raises `offloader.errors` otherwise."""
+
+    async def status(self, caller: Caller) -> Document:
+        """The one status document."""
+
+    async def auto(self, caller: Caller, request: AutoRequest) -> Document:
+        """Change the toggles, tick at once, and answer with the new status document."""
+
+    async def scan(self, caller: Caller, nodes: tuple[str, ...], everything: bool) -> list[Document]:
+        """What could be moved."""
+
+    async def move(self, caller: Caller, request: MoveRequest) -> Document:
+        """Start a move, or plan it only."""
+
+    async def moves(self, caller: Caller, limit: int) -> list[Document]:
+        """Moves, newest first."""
+
+    async def show(self, caller: Caller, move_id: str) -> Document:
+        """One move with its history."""
+
+    async def cancel(self, caller: Caller, move_id: str) -> Document:
+        """Roll back, or end the job."""
+
+    async def logs(self, caller: Caller, move_id: str, offset: int, follow: bool) -> AsyncIterator[bytes]:
+        """The job's output."""
+
+    async def rules(self, caller: Caller) -> list[Document]:
+        """Loaded rules and their states."""
+
+    async def events(self, caller: Caller, after: int, limit: int) -> list[Document]:
+        """What happened."""
+
+    async def reload(self, by: str) -> Document:
+        """Read configuration and rules again. The route has checked who asks."""
+
+    def may_reload(self, caller: Caller) -> None:
+        """Raises NotPermitted unless the caller is an admin."""

@@ -1,0 +1,171 @@
+"""The routes of the unix socket: check what was sent, call the controller, answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from aiohttp import web
+
+from offloader.daemon.api.answers import BODY_LIMIT, answer, errors_as_documents
+from offloader.daemon.api.body import (
+    Field,
+    boolean,
+    environment,
+    flag,
+    number_map,
+    one_of,
+    parse_body,
+    parse_query,
+    text,
+    texts,
+    whole,
+)
+from offloader.daemon.api.caller import Caller, caller_of
+from offloader.daemon.api.control import AutoRequest, Control, MoveRequest
+from offloader.errors import OffloaderError, UsageError
+from offloader.model import Mode, Resource, StrategyName
+
+__all__ = ["control_app"]
+
+T = TypeVar("T")
+
+_PID_MAX = 2**22  # PID_MAX_LIMIT, include/linux/threads.h
+_LIMIT_MAX = 1000
+_CONTROL = web.AppKey("control", Control)
+_ACTIONS = web.AppKey("actions", set[asyncio.Task[Any]])
+
+_AUTO = {
+    "enabled": Field(boolean),
+    "mode": Field(one_of(Mode)),
+    "thresholds": Field(number_map(Resource, 0.0, 1.0)),
+}
+_MOVE = {
+    "pid": Field(whole(1, _PID_MAX), required=True),
+    "target": Field(text),
+    "strategy": Field(one_of(StrategyName)),
+    "dry_run": Field(boolean, default=False),
+    "capture_state": Field(boolean, default=True),
+    "env_vars": Field(environment, default={}),
+}
+_SCAN = {"node": Field(texts, default=()), "all": Field(flag, default=False)}
+_MOVES = {"limit": Field(whole(1, _LIMIT_MAX), default=100)}
+_LOGS = {"offset": Field(whole(0), default=0), "follow": Field(flag, default=False)}
+_EVENTS = {"after": Field(whole(0), default=0), "limit": Field(whole(1, _LIMIT_MAX), default=100)}
+
+
+def control_app(control: Control) -> web.Application:
+    """The application that is served on the unix socket."""
+    app = web.Application(middlewares=[errors_as_documents], client_max_size=BODY_LIMIT)
+    app[_CONTROL] = control
+    app[_ACTIONS] = set()
+    app.add_routes(
+        [
+            web.get("/v1/status", _status),
+            web.post("/v1/auto", _auto),
+            web.get("/v1/scan", _scan),
+            web.post("/v1/moves", _move),
+            web.get("/v1/moves", _moves),
+            web.get("/v1/moves/{id}", _show),
+            web.post("/v1/moves/{id}/cancel", _cancel),
+            web.get("/v1/moves/{id}/logs", _logs),
+            web.get("/v1/rules", _rules),
+            web.get("/v1/events", _events),
+            web.post("/v1/reload", _reload),
+        ]
+    )
+    return app
+
+
+async def _status(request: web.Request) -> web.StreamResponse:
+    parse_query(request.query.items(), {})
+    return answer(await _control(request).status(_caller(request)))
+
+
+async def _auto(request: web.Request) -> web.StreamResponse:
+    asked = AutoRequest(**parse_body(await request.read(), _AUTO))
+    if asked == AutoRequest():
+        raise UsageError(f"nothing to change: give at least one of {', '.join(_AUTO)}")
+    if asked.enabled is False and asked.mode is not None:
+        raise UsageError("'mode' goes with enabling, not with disabling")
+    return answer(await _to_its_end(request, _control(request).auto(_caller(request), asked)))
+
+
+async def _scan(request: web.Request) -> web.StreamResponse:
+    asked = parse_query(request.query.items(), _SCAN)
+    return answer(await _control(request).scan(_caller(request), asked["node"], asked["all"]))
+
+
+async def _move(request: web.Request) -> web.StreamResponse:
+    asked = MoveRequest(**parse_body(await request.read(), _MOVE))
+    document = await _to_its_end(request, _control(request).move(_caller(request), asked))
+    return answer(document, 200 if asked.dry_run else 202)
+
+
+async def _moves(request: web.Request) -> web.StreamResponse:
+    asked = parse_query(request.query.items(), _MOVES)
+    return answer(await _control(request).moves(_caller(request), asked["limit"]))
+
+
+async def _show(request: web.Request) -> web.StreamResponse:
+    parse_query(request.query.items(), {})
+    return answer(await _control(request).show(_caller(request), request.match_info["id"]))
+
+
+async def _cancel(request: web.Request) -> web.StreamResponse:
+    parse_body(await request.read(), {})
+    return answer(await _to_its_end(request, _control(request).cancel(_caller(request), request.match_info["id"])))
+
+
+async def _logs(request: web.Request) -> web.StreamResponse:
+    """Errors that show before the first byte are answered as documents; afterwards the stream just ends."""
+    asked = parse_query(request.query.items(), _LOGS)
+    chunks = await _control(request).logs(
+        _caller(request), request.match_info["id"], offset=asked["offset"], follow=asked["follow"]
+    )
+    first = await anext(chunks, b"")
+    response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
+    await response.prepare(request)
+    await response.write(first)
+    async for chunk in chunks:
+        await response.write(chunk)
+    await response.write_eof()
+    return response
+
+
+async def _rules(request: web.Request) -> web.StreamResponse:
+    parse_query(request.query.items(), {})
+    return answer(await _control(request).rules(_caller(request)))
+
+
+async def _events(request: web.Request) -> web.StreamResponse:
+    asked = parse_query(request.query.items(), _EVENTS)
+    return answer(await _control(request).events(_caller(request), asked["after"], asked["limit"]))
+
+
+async def _reload(request: web.Request) -> web.StreamResponse:
+    parse_body(await request.read(), {})
+    caller = _caller(request)
+    _control(request).may_reload(caller)
+    return answer(await _to_its_end(request, _control(request).reload(by=caller.name)))
+
+
+def _control(request: web.Request) -> Control:
+    return request.app[_CONTROL]
+
+
+def _caller(request: web.Request) -> Caller:
+    connection = request.get_extra_info("socket")
+    if connection is None:
+        raise OffloaderError("the connection is gone")
+    return caller_of(connection)
+
+
+async def _to_its_end(request: web.Request, action: Coroutine[Any, Any, T]) -> T:
+    """A client that hangs up cancels its request; what it asked for is then still done wholly, never in half."""
+    task = asyncio.ensure_future(action)
+    actions = request.app[_ACTIONS]
+    actions.add(task)
+    task.add_done_callback(actions.discard)
+    return await asyncio.shield(task)
