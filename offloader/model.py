@@ -34,6 +34,8 @@ __all__ = [
     "ProcessClass",
     "Reading",
     "Reason",
+    "Reservation",
+    "ReservationKind",
     "Resource",
     "Role",
     "Rule",
@@ -250,6 +252,26 @@ class Capacity:
             and self.gpus <= within.gpus
             and self.gpu_memory_bytes <= within.gpu_memory_bytes
         )
+
+
+class ReservationKind(StrEnum):
+    """What capacity is held for."""
+
+    MOVE = "move"
+    ALLOCATION = "allocation"
+    BOOST = "boost"
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Capacity of one node that is held for one holder (a move's or job's id); the ledger's entry."""
+
+    id: str
+    node: str
+    amount: Capacity
+    holder: str
+    kind: ReservationKind
+    created_t: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,156 @@
+"""What moves, the daemon and the command line need of the journal: jobs → attempts → moves, events, facts, ledger.
+
+`adapters/journal` implements both protocols; tests may bring their own. Methods are synchronous and short (one local
+transaction, about a millisecond); a write that returned is on the disk.
+
+Errors, all writes: JournalError (disk full, no longer usable). With the disk full the store is `degraded`: `create` and
+`reserve` raise JournalError, what moves in flight need goes on, events may be dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypedDict, Unpack
+
+from offloader.jobs.events import Event
+from offloader.model import (
+    Attempt,
+    Capacity,
+    Identity,
+    Job,
+    JobState,
+    Move,
+    MoveState,
+    Reason,
+    Reservation,
+    StrategyName,
+)
+
+__all__ = ["MoveFields", "Reader", "Step", "Store"]
+
+
+class Step(NamedTuple):
+    """One line of a move's timeline."""
+
+    t: float
+    state: MoveState
+    reason: Reason | None
+    detail: str
+
+
+class MoveFields(TypedDict, total=False):
+    """What may change about a move besides its state."""
+
+    target: str
+    strategy: StrategyName
+    backend: str
+    submission_id: str | None
+    downtime_s: float | None
+
+
+class Reader(Protocol):
+    """Looking: also possible without a controller, and while one writes."""
+
+    def move(self, move_id: str) -> Move | None:
+        """The move of that id."""
+
+    def moves(self, *, active: bool | None = None, since: float | None = None, limit: int = 1000) -> tuple[Move, ...]:
+        """Newest first. active: only those not final (True) or only final ones (False); since: updated at or after."""
+
+    def move_of_process(self, identity: Identity) -> Move | None:
+        """The newest move whose original is this process (boot id, pid, start time), final or not."""
+
+    def job(self, job_id: str) -> Job | None:
+        """The job of that id."""
+
+    def jobs(self, *, state: JobState | None = None, since: float | None = None, limit: int = 1000) -> tuple[Job, ...]:
+        """Newest first. since: created at or after."""
+
+    def attempts(self, job_id: str) -> tuple[Attempt, ...]:
+        """By ascending epoch."""
+
+    def timeline(self, move_id: str) -> tuple[Step, ...]:
+        """Every state the move was in, oldest first, the first one being what it was created with."""
+
+    def fact(self, move_id: str, key: str) -> Any | None:
+        """What `set_fact` stored."""
+
+    def events(self, *, after: int = 0, limit: int = 1000, subject: str | None = None) -> tuple[Event, ...]:
+        """Ascending by id, only those with id > after. With after=0: the newest `limit` ones."""
+
+    def setting(self, key: str) -> Any | None:
+        """What `set_setting` stored."""
+
+    def reserved(self) -> Mapping[str, Capacity]:
+        """Node → the sum of what is reserved on it. Nodes with nothing reserved are absent."""
+
+    def reservations(self, *, holder: str | None = None) -> tuple[Reservation, ...]:
+        """Oldest first; of one holder, or all."""
+
+
+class Store(Reader, Protocol):
+    """Looking and writing: one process at a time has this."""
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the disk is full: no new move is accepted, those in flight go on."""
+
+    def create(self, job: Job, attempts: Sequence[Attempt], move: Move) -> None:
+        """Store a planned move with its job and attempts (the latter two may exist already: then they are replaced).
+
+        Raises:
+            Refused: ALREADY_MOVING: its job or its process has a move that is not final.
+            ValueError: the move's id is taken.
+            JournalError: disk full.
+        """
+
+    def save_job(self, job: Job) -> None:
+        """Insert or replace."""
+
+    def save_attempt(self, attempt: Attempt) -> None:
+        """Insert or replace."""
+
+    def transition(
+        self,
+        move_id: str,
+        state: MoveState,
+        *,
+        t: float,
+        reason: Reason | None = None,
+        detail: str = "",
+        **fields: Unpack[MoveFields],
+    ) -> Move:
+        """Journal the next state; on the disk before it returns. A final state releases the move's reservations.
+
+        reason and detail given replace the move's own; left out, those stay (so that `rolled_back` still says why).
+
+        Raises:
+            IllegalTransition: the table does not allow it; nothing was written.
+            NotFound: no such move.
+        """
+
+    def amend(self, move_id: str, *, t: float, **fields: Unpack[MoveFields]) -> Move:
+        """Change fields of a move and leave its state. Raises NotFound."""
+
+    def set_fact(self, move_id: str, key: str, value: Any) -> None:
+        """Keep something JSON-able about a move (directories, the last grant). Never environments or secrets."""
+
+    def add_event(self, event: Event) -> int:
+        """Append; returns its id, 0 when it was dropped because the disk is full. Old ones are pruned."""
+
+    def set_setting(self, key: str, value: Any) -> None:
+        """Keep something JSON-able by name: toggles, the engine's state."""
+
+    def reserve(self, reservation: Reservation, offer: Capacity) -> None:
+        """Hold capacity, atomically against everything already held. The same id again replaces it.
+
+        Args:
+            reservation: what, where, for whom.
+            offer: what the node offers now, before anything in the ledger is subtracted.
+
+        Raises:
+            Refused: TARGET_FULL: offer less what is reserved does not hold it.
+        """
+
+    def release(self, holder: str) -> None:
+        """Give back everything that the holder has. Nothing held is fine."""
