@@ -1,0 +1,129 @@
+"""One node's launcher, as the controller uses it: placed once, asked by verbs, linked to for the long-lived roles."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import posixpath
+from typing import Any
+
+from offloader.errors import NodeUnreachable
+from offloader.launcher.pack import pack
+from offloader.moves.link import Link
+from offloader.moves.plan import MoveNode
+from offloader.ports import Completed, Host
+
+__all__ = ["Agent", "VerbFailed"]
+
+# Runs on the node, with our own constant text only: writes stdin to argv[1] atomically unless it is there already.
+_PLACE_PROGRAM = """
+import os, sys
+path = sys.argv[1]
+data = sys.stdin.buffer.read()
+os.umask(0o077)
+os.makedirs(os.path.dirname(path), exist_ok=True)
+try:
+    same = open(path, "rb").read() == data
+except FileNotFoundError:
+    same = False
+if not same:
+    scratch = f"{path}.{os.getpid()}"
+    with open(scratch, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(scratch, path)
+"""
+
+
+class VerbFailed(Exception):
+    """The launcher answered a verb with an error.
+
+    Attributes:
+        code: the launcher's error code, for example EXISTS or OLD_EPOCH.
+        detail: its sentence for people.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        self.code = code
+        self.detail = detail
+        super().__init__(f"{code}: {detail}" if detail else code)
+
+
+class Agent:
+    """Verbs and links of the launcher on one node."""
+
+    def __init__(self, host: Host, node: MoveNode, *, verb_s: float) -> None:
+        self.node = node
+        self._host = host
+        self._verb_s = verb_s
+        package, digest = pack()
+        self._package = package
+        self._path = posixpath.join(node.state_dir, "bin", f"launcher-{digest}.pyz")
+        self._placing = asyncio.Lock()
+        self._placed = False
+
+    def attempt_dir(self, job: str, epoch: int) -> str:
+        """The target's durable directory of one attempt."""
+        return posixpath.join(self.node.state_dir, "attempts", f"{job}.{epoch}")
+
+    def move_dir(self, move_id: str) -> str:
+        """The source's durable directory of one move."""
+        return posixpath.join(self.node.state_dir, "moves", move_id)
+
+    def argv(self, verb: str, *arguments: str) -> tuple[str, ...]:
+        """The launcher's command line on that node: constant words, pids and our own paths only."""
+        return (self.node.python, "-I", self._path, verb, *arguments)
+
+    async def verb(self, verb: str, *arguments: str, stdin: bytes = b"", timeout_s: float | None = None) -> Any:
+        """Run one verb and return the JSON document that it prints.
+
+        Raises:
+            VerbFailed: the launcher says no.
+            NodeUnreachable: no connection, no answer in time, or something that is no launcher answered.
+        """
+        await self._place()
+        completed = await self._host.run(
+            self.argv(verb, *arguments), stdin=stdin, timeout_s=timeout_s if timeout_s is not None else self._verb_s
+        )
+        return self._answer(verb, completed)
+
+    async def link(self, directory: str) -> Link:
+        """Connect to the long-lived role whose directory that is. Raises NodeUnreachable."""
+        await self._place()
+        return Link(await self._host.open(self.argv("link", directory), timeout_s=self._verb_s), self.node.name)
+
+    async def _place(self) -> None:
+        async with self._placing:
+            if self._placed:
+                return
+            completed = await self._host.run(
+                (self.node.python, "-I", "-c", _PLACE_PROGRAM, self._path), stdin=self._package, timeout_s=self._verb_s
+            )
+            if completed.returncode != 0:
+                raise NodeUnreachable(
+                    f"{self.node.name}: the launcher cannot be placed at {self._path}: {_last_line(completed.stderr)}"
+                )
+            self._placed = True
+
+    def forget(self) -> None:
+        """The node may have been replaced: place the launcher again before its next use."""
+        self._placed = False
+
+    def _answer(self, verb: str, completed: Completed) -> Any:
+        try:
+            answer = json.loads(completed.stdout)
+        except ValueError:
+            self.forget()
+            raise NodeUnreachable(
+                f"{self.node.name}: launcher {verb} ended with {completed.returncode} and no answer: "
+                f"{_last_line(completed.stderr)}"
+            ) from None
+        if isinstance(answer, dict) and "error" in answer:
+            raise VerbFailed(str(answer["error"]), str(answer.get("detail", "")))
+        return answer
+
+
+def _last_line(output: bytes) -> str:
+    lines = output.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it wrote nothing"

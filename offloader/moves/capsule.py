@@ -1,0 +1,63 @@
+"""The capsule: what `launcher capture` saw at the source, plus what the successor must know of its move.
+
+It holds the job's environment, so it goes to the target by stdin over SSH and is kept on the head in a file of mode
+0600; it is never journalled, logged, or given to a backend (safety.md, Hand-off 13).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from offloader.model import Candidate, Move, Obstacle, Reason
+
+__all__ = ["compose", "differences"]
+
+_VERSION = 1
+
+
+def compose(capture: Mapping[str, Any], move: Move, *, env: Mapping[str, str]) -> bytes:
+    """The capsule of one attempt as JSON.
+
+    Args:
+        capture: the answer of `launcher capture`.
+        move: whose target and epoch it is for.
+        env: additions that the user asked for (`--runtime-env`).
+    """
+    additions = {
+        **env,
+        "MIGRATED_FROM_PID": str(move.identity.pid),
+        "MIGRATION_TIME": str(int(move.created_t)),
+        "TARGET_NODE": move.target,
+        "OFFLOADING_TASK_ID": f"{move.job}.{move.to_epoch}",
+    }
+    document = {
+        "version": _VERSION,
+        "job": move.job,
+        "epoch": move.to_epoch,
+        "move": move.id,
+        "env_add": additions,
+        "process": dict(capture),
+    }
+    return json.dumps(document).encode()
+
+
+def differences(capture: Mapping[str, Any], candidate: Candidate) -> tuple[Obstacle, ...]:
+    """What shows that the captured process is not the one that was chosen: a re-used pid must never be touched."""
+    expected = candidate.identity
+    seen = capture.get("identity", {})
+    same = (
+        seen.get("boot_id") == expected.boot_id
+        and seen.get("start_ticks") == expected.start_ticks
+        and seen.get("uid") == expected.uid
+    )
+    if same:
+        return ()
+    return (
+        Obstacle(
+            Reason.PID_REUSED,
+            f"process {expected.pid} is not the one that was chosen: the pid was used again",
+            "run `grid-offloader scan` and move what you see there",
+        ),
+    )

@@ -1,0 +1,158 @@
+"""The original, through its guard: the only process that may freeze, thaw or end it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from offloader.errors import NodeUnreachable
+from offloader.model import Identity, Move, Reason
+from offloader.moves.agent import Agent, VerbFailed
+from offloader.moves.failures import Stopped
+from offloader.moves.link import Link, LinkLost
+from offloader.moves.plan import Timings
+
+__all__ = ["Guard"]
+
+_BEAT_S = 3.0
+
+
+class Guard:
+    """One move's guard. Every method may be called again after a lost connection: the guard answers by its state."""
+
+    def __init__(self, agent: Agent, move: Move, timings: Timings) -> None:
+        self._agent = agent
+        self._move = move
+        self._timings = timings
+        self._directory = agent.move_dir(move.id)
+        self._link: Link | None = None
+        self._beat: asyncio.Task[None] | None = None
+        self.state = "absent"
+
+    async def arm(self, identities: Sequence[Identity]) -> None:
+        """Start the guard for these processes. Raises Stopped(ORIGINAL_GONE | …), NodeUnreachable, VerbFailed."""
+        config = {
+            "move": self._move.id,
+            "job": self._move.job,
+            "epoch": self._move.to_epoch,
+            "boot_id": self._move.identity.boot_id,
+            "identities": [asdict(identity) for identity in identities],
+        }
+        await self._agent.verb("guard", self._directory, stdin=json.dumps(config).encode())
+        await self._connect()
+
+    async def adopt(self) -> bool:
+        """Reach the guard again, starting it anew when it died. False: there never was one, so nothing is frozen."""
+        try:
+            await self._connect()
+        except LinkLost:
+            try:
+                await self._agent.verb("guard", self._directory)
+            except VerbFailed as error:
+                if error.code == "NO_STATE":
+                    return False
+                if error.code != "LOCKED":
+                    raise
+            await self._connect()
+        return True
+
+    async def freeze(self) -> dict[str, Any]:
+        """Stop the whole job; from here on the beat tells the guard that somebody is in charge."""
+        event = await self._ask("freeze", "frozen", "failed", "gone", timeout_s=self._timings.freeze_s)
+        if event["event"] == "gone":
+            raise Stopped(Reason.ORIGINAL_GONE, "the process ended before it could be moved")
+        if event["event"] == "failed":
+            raise Stopped(_reason(event, Reason.FREEZE_FAILED), str(event.get("detail", "it could not be frozen")))
+        self._beat = asyncio.create_task(self._beating(), name=f"guard of {self._move.id}")
+        return event
+
+    async def record_files(self) -> int:
+        """Remember the writable files of the frozen job, for the comparison of a roll-back."""
+        event = await self._ask("record", "recorded", "failed", timeout_s=self._timings.save_s)
+        if event["event"] == "failed":
+            raise Stopped(Reason.FREEZE_FAILED, str(event.get("detail", "its files could not be recorded")))
+        return int(event.get("files", 0))
+
+    async def alive(self) -> None:
+        """Contact: the original stays frozen for `contact_s` from now. Raises LinkLost."""
+        await self._linked().send({"do": "alive", "for_s": self._timings.contact_s})
+
+    async def hold(self) -> None:
+        """Durably: stay frozen whatever happens to the controller, until told otherwise."""
+        event = await self._ask("hold", "holding", "thawed", "gone", "failed", timeout_s=self._timings.own_s)
+        if event["event"] != "holding":
+            raise Stopped(Reason.WATCHDOG_LOST, f"the original was not frozen any more ({event['event']})")
+
+    async def unhold(self) -> None:
+        """The successor was proven not to own and dead: the ordinary watchdog rule holds again."""
+        await self._ask("unhold", "frozen", "thawed", "gone", timeout_s=self._timings.own_s)
+
+    async def thaw(self) -> tuple[str, ...]:
+        """Let the original run again. Returns the files that changed meanwhile: not empty means it is still frozen."""
+        event = await self._ask("thaw", "thawed", "changed", "gone", timeout_s=self._timings.end_s)
+        await self._stop_beat()
+        match event["event"]:
+            case "changed":
+                return tuple(str(name) for name in event.get("files", ())) or ("(unnamed)",)
+            case "gone":
+                self.state = "gone"
+        return ()
+
+    async def end(self) -> None:
+        """Kill the frozen original, and wait until every pidfd says that it is gone."""
+        await self._ask("end", "ended", "gone", timeout_s=self._timings.end_s)
+        await self._stop_beat()
+
+    async def quit(self) -> None:
+        """Done with it. Never raises: a guard without work ends by itself."""
+        await self._stop_beat()
+        if self._link is not None:
+            with contextlib.suppress(LinkLost):
+                await self._link.send({"do": "quit"})
+            await self._link.close()
+            self._link = None
+
+    async def leave(self) -> None:
+        """Drop the connection and nothing else: the guard goes by its own rule."""
+        await self._stop_beat()
+        if self._link is not None:
+            await self._link.close()
+            self._link = None
+
+    async def _connect(self) -> None:
+        if self._link is not None:
+            await self._link.close()
+        self._link = await self._agent.link(self._directory)
+        hello = await self._link.expect("hello", timeout_s=self._timings.verb_s)
+        self.state = str(hello.get("state", "armed"))
+
+    async def _ask(self, do: str, *answers: str, timeout_s: float) -> dict[str, Any]:
+        await self._linked().send({"do": do})
+        return await self._linked().expect(*answers, timeout_s=timeout_s)
+
+    def _linked(self) -> Link:
+        if self._link is None:
+            raise LinkLost(f"{self._agent.node.name}: not connected to the guard")
+        return self._link
+
+    async def _beating(self) -> None:
+        with contextlib.suppress(LinkLost, NodeUnreachable):
+            while True:
+                await self.alive()
+                await asyncio.sleep(_BEAT_S)
+
+    async def _stop_beat(self) -> None:
+        if self._beat is not None:
+            self._beat.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._beat
+            self._beat = None
+
+
+def _reason(event: dict[str, Any], default: Reason) -> Reason:
+    code = str(event.get("reason", ""))
+    return Reason(code) if code in Reason.__members__ else default

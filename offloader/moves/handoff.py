@@ -1,0 +1,254 @@
+"""One hand-off, in its one order; every state is journalled before the step that it allows (safety.md, Hand-off)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from offloader.backends.base import NodeAddress, Submission, SubmissionState
+from offloader.model import Move, MoveState, Reason, Reservation, ReservationKind
+from offloader.moves.capsule import compose, differences
+from offloader.moves.failures import STOPPERS, Stopped, stopped_by
+from offloader.moves.guarding import Guard
+from offloader.moves.plan import MovePlan
+from offloader.moves.rollback import roll_back
+from offloader.moves.successor import Successor
+from offloader.moves.tools import Tools
+
+__all__ = ["Handoff"]
+
+
+class Handoff:
+    """Carries one move from *planned* to *done*, or back."""
+
+    def __init__(self, move: Move, tools: Tools) -> None:
+        self.move = move
+        self.tools = tools
+        self.guard = Guard(tools.agents[move.source], move, tools.timings)
+        self.successor = Successor(tools.agents[move.target], move.job, move.to_epoch, tools.timings, tools.clock)
+        self._doing = "planning"
+        self._forward: asyncio.Task[None] | None = None
+        self._interruption: Stopped | None = None
+        self._irrevocable = move.state in (MoveState.OWNING, MoveState.OWNED, MoveState.ENDED, MoveState.DONE)
+        self._frozen_at = 0.0
+
+    def interrupt(self, reason: Reason, detail: str) -> bool:
+        """Ask for a roll-back. False: too late, ownership is being passed or was passed."""
+        if self._irrevocable or self.move.state.final:
+            return False
+        self._interruption = Stopped(reason, detail)
+        if self._forward is not None:
+            self._forward.cancel()
+        return True
+
+    async def run(self, plan: MovePlan) -> Move:
+        """The whole way. Returns the move in a final state; never raises for what a roll-back answers."""
+        return await self._carried(self._all_of(plan))
+
+    async def resume(self) -> Move:
+        """After a restart of the controller: finish what had passed ownership, roll back the rest (Hand-off 9)."""
+        self._doing = "recovery"
+        self.successor.may_have_been_let_go()
+        if self.move.state.final:
+            return self.move
+        if self._irrevocable:
+            return await self._carried(self._finish())
+        return await self._back(Stopped(Reason.CONTROLLER_RESTARTED, "the controller was restarted during the move"))
+
+    async def _carried(self, work: Any) -> Move:
+        self._forward = asyncio.create_task(work, name=f"hand-off {self.move.id}")
+        if self._interruption is not None:
+            self._forward.cancel()
+        try:
+            await asyncio.shield(self._forward)
+        except asyncio.CancelledError:
+            if self._interruption is None:
+                self._forward.cancel()
+                raise
+            return await self._back(self._interruption)
+        except STOPPERS as error:
+            return await self._back(stopped_by(error, self._doing))
+        finally:
+            await self._leave()
+        return self.move
+
+    async def _all_of(self, plan: MovePlan) -> None:
+        strategy = self.tools.strategies[plan.strategy]
+        await self._preflight(plan)
+        self._reserve(plan)
+        await self._submit(plan)
+        await self._hold()
+        await self._freeze(plan)
+        self._doing = "saving the original's state"
+        await strategy.save(self.guard)
+        self._to(MoveState.SAVED)
+        await self._go(strategy.settle_s(plan.candidate.age_s))
+        self._commit_to_owning()
+        await self._finish()
+
+    async def _preflight(self, plan: MovePlan) -> None:
+        self._doing = "preflight"
+        capture = await self.tools.agents[self.move.source].verb("capture", str(self.move.identity.pid))
+        strategy = self.tools.strategies[plan.strategy]
+        obstacles = differences(capture, plan.candidate) or strategy.obstacles(plan.candidate, capture)
+        self._refuse(obstacles)
+        capsule = compose(capture, self.move, env=plan.env)
+        self.tools.capsules.put(self.move.job, capsule)
+        await self.successor.place(capsule)
+        self._refuse(await self.successor.check())
+        self._to(MoveState.PREFLIGHTED)
+
+    def _refuse(self, obstacles: tuple[Any, ...]) -> None:
+        if obstacles:
+            sentences = "; ".join(f"{one.seen} ({one.remedy})" if one.remedy else one.seen for one in obstacles)
+            raise Stopped(obstacles[0].reason, sentences)
+
+    def _reserve(self, plan: MovePlan) -> None:
+        self._doing = "reserving capacity"
+        reservation = Reservation(
+            id=self.move.id,
+            node=self.move.target,
+            amount=plan.candidate.needs,
+            holder=self.move.id,
+            kind=ReservationKind.MOVE,
+            created_t=self.tools.clock.time(),
+        )
+        self.tools.store.reserve(reservation, plan.available)
+        self._to(MoveState.RESERVED)
+
+    async def _submit(self, plan: MovePlan) -> None:
+        self._doing = f"submitting to {self.move.backend}"
+        node = self.tools.agents[self.move.target].node
+        submission = Submission(
+            id=f"{self.move.job}-{self.move.to_epoch}",
+            node=NodeAddress(node.name, node.address),
+            argv=self.successor.entrypoint(),
+            resources=plan.candidate.needs,
+            metadata={"job": self.move.job, "epoch": str(self.move.to_epoch), "move": self.move.id},
+        )
+        self._may_go_on()
+        # Journalled first: a submission that we do not know of could not be revoked.
+        self._to(MoveState.QUEUED, submission_id=submission.id)
+        await self.tools.backends[self.move.backend].submit(submission)
+
+    async def _hold(self) -> None:
+        self._doing = "waiting for the launcher"
+        await self.successor.held(self._submission_over)
+        self._to(MoveState.HELD)
+
+    async def _submission_over(self) -> str | None:
+        """A sentence when the backend says that the submission ended before its launcher was reached."""
+        assert self.move.submission_id is not None
+        status = await self.tools.backends[self.move.backend].status(self.move.submission_id)
+        if status.state in (SubmissionState.FAILED, SubmissionState.STOPPED, SubmissionState.SUCCEEDED):
+            return f"{self.move.backend} says that the submission {status.state}: {status.message}"
+        return None
+
+    async def _freeze(self, plan: MovePlan) -> None:
+        self._doing = "freezing the original"
+        self._may_go_on()
+        await self.guard.arm([member.identity for member in plan.candidate.members])
+        self._frozen_at = self.tools.clock.boottime()
+        event = await self.guard.freeze()
+        self._to(MoveState.FROZEN, detail=f"{len(event.get('pids', ()))} processes, {event.get('how', '')}")
+
+    async def _go(self, settle_s: float) -> None:
+        self._doing = "starting the successor"
+        self._may_go_on()
+        # Journalled first: after a crash right here, a successor may run.
+        self._to(MoveState.GO)
+        await self.successor.go(settle_s, self.guard.alive)
+        self._doing = "proving the successor"
+        proof = await self.successor.proven(settle_s)
+        self._to(MoveState.PROVEN, detail=str(proof.get("how", "")))
+
+    def _commit_to_owning(self) -> None:
+        self._doing = "passing ownership"
+        self._may_go_on()
+        self._to(MoveState.OWNING)
+        self._irrevocable = True
+
+    async def _finish(self) -> None:
+        """From *owning*: from here only answers count, not time."""
+        if self.move.state is MoveState.OWNING:
+            await self._own()
+        if self.move.state is MoveState.OWNED:
+            await self._end()
+        if self.move.state is MoveState.ENDED:
+            await self.guard.quit()
+            self._to(MoveState.DONE)
+
+    async def _own(self) -> None:
+        if not await self._holding():
+            raise Stopped(Reason.WATCHDOG_LOST, "the original was not held any more when ownership was to pass")
+        while True:
+            try:
+                owned = await self.successor.own()
+                break
+            except STOPPERS as error:
+                self._note_unanswered(stopped_by(error, "own").detail)
+                await self.tools.clock.sleep(self.tools.timings.retry_s)
+        if not owned:
+            await self._again(self.guard.unhold)
+            raise Stopped(Reason.LINK_LOST, "the successor had given up before ownership could pass")
+        downtime = self.tools.clock.boottime() - self._frozen_at if self._frozen_at else None
+        self._to(MoveState.OWNED, downtime_s=downtime)
+
+    async def _holding(self) -> bool:
+        if self.guard.state == "holding":
+            return True
+        try:
+            if self.guard.state == "absent" and not await self.guard.adopt():
+                return False
+            if self.guard.state != "holding":
+                await self.guard.hold()
+        except STOPPERS:
+            # No durable HOLD was seen; `own` is only ever sent after one, in an earlier life of the controller too.
+            return await self._adopted_holding()
+        return True
+
+    async def _adopted_holding(self) -> bool:
+        await self._again(self.guard.adopt)
+        return self.guard.state == "holding"
+
+    async def _end(self) -> None:
+        self._doing = "ending the original"
+        if self.guard.state == "absent":
+            await self._again(self.guard.adopt)
+        await self._again(self.guard.end)
+        self._to(MoveState.ENDED)
+
+    async def _again(self, step: Any) -> None:
+        """Until it is answered: past ownership there is no way back, only waiting for contact."""
+        while True:
+            try:
+                await step()
+            except STOPPERS as error:
+                self._note_unanswered(stopped_by(error, self._doing).detail)
+                await self.tools.clock.sleep(self.tools.timings.retry_s)
+                with contextlib.suppress(*STOPPERS):
+                    await self.guard.adopt()
+            else:
+                return
+
+    def _note_unanswered(self, detail: str) -> None:
+        self.tools.store.set_fact(self.move.id, "unanswered", detail)
+
+    def _may_go_on(self) -> None:
+        forbidden = self.tools.forbidden(self.move)
+        if forbidden is not None:
+            raise Stopped(*forbidden)
+
+    def _to(self, state: MoveState, **fields: Any) -> None:
+        before = self.move.state
+        self.move = self.tools.store.transition(self.move.id, state, t=self.tools.clock.time(), **fields)
+        self.tools.on_transition(self.move, before)
+
+    async def _back(self, stopped: Stopped) -> Move:
+        self.move = await roll_back(self, stopped)
+        return self.move
+
+    async def _leave(self) -> None:
+        await self.successor.leave()
+        await self.guard.leave()

@@ -1,0 +1,227 @@
+"""All moves of one controller: the only door through which a process is acted on."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from offloader.errors import NotFound, Refused
+from offloader.jobs.ids import UlidFactory, move_id
+from offloader.model import Attempt, AttemptState, Job, JobState, Move, MoveState, Reason
+from offloader.moves.follow import Follower
+from offloader.moves.handoff import Handoff
+from offloader.moves.plan import MovePlan
+from offloader.moves.tools import Tools
+
+__all__ = ["Mover"]
+
+_STOP_GRACE_S = 10.0
+_CLOSE_S = 25.0
+
+
+class Mover:
+    """Starts, follows, cancels and recovers moves; each runs as a task of its own beside the ticks."""
+
+    def __init__(self, tools: Tools, *, head: str, new_id: UlidFactory) -> None:
+        self._tools = tools
+        self._head = head
+        self._new_id = new_id
+        self._handoffs: dict[str, Handoff] = {}
+        self._followers: dict[str, Follower] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._finished: list[Callable[[Move], None]] = []
+        self._ended: list[Callable[[Job], None]] = []
+        self._closing = False
+
+    def on_finished(self, callback: Callable[[Move], None]) -> None:
+        """Called with every move that reaches a final state: cooldowns start there."""
+        self._finished.append(callback)
+
+    def on_job_ended(self, callback: Callable[[Job], None]) -> None:
+        """Called with every followed job that ends."""
+        self._ended.append(callback)
+
+    async def start(self, plan: MovePlan) -> Move:
+        """Journal the move as *planned* and let it run. Returns at once.
+
+        Raises:
+            Refused: its process is being moved already, or the controller is shutting down.
+            JournalError: it could not be written down, so nothing was done.
+        """
+        if self._closing:
+            raise Refused(Reason.DISABLED, "the controller is shutting down: try again when it is up")
+        pids = {member.pid for member in plan.candidate.members}
+        for running in self._handoffs.values():
+            if running.move.identity.pid in pids:
+                raise Refused(
+                    Reason.ALREADY_MOVING, f"process {plan.candidate.leader.pid} is moving: {running.move.id}"
+                )
+        move = self._create(plan)
+        handoff = Handoff(move, self._tools)
+        self._handoffs[move.id] = handoff
+        self._spawn(self._carry(handoff, handoff.run(plan)), f"move {move.id}")
+        return move
+
+    async def cancel(self, move_id: str, *, by_uid: int) -> Move:
+        """Before ownership: roll back. After: end the job for its owner. Raises NotFound, Refused."""
+        move = self._tools.store.move(move_id)
+        if move is None:
+            raise NotFound(f"there is no move {move_id}: `grid-offloader status` lists them")
+        handoff = self._handoffs.get(move_id)
+        if handoff is not None and handoff.interrupt(Reason.CANCELLED, f"cancelled by uid {by_uid}"):
+            return handoff.move
+        follower = self._followers.get(move.job)
+        if follower is not None:
+            self._spawn(follower.stop(signal.SIGTERM, _STOP_GRACE_S), f"stop {move_id}")
+            return move
+        if handoff is not None:
+            raise Refused(Reason.ALREADY_MOVING, "ownership is just being passed: cancel again in a moment")
+        raise Refused(Reason.NO_SUCH_PROCESS, f"{move_id} is over ({move.state}): there is nothing to cancel")
+
+    async def disable(self) -> None:
+        """`auto --disable`: automatic moves that have not passed ownership are rolled back."""
+        for handoff in tuple(self._handoffs.values()):
+            if handoff.move.automatic:
+                handoff.interrupt(Reason.DISABLED, "automatic moves were disabled")
+
+    async def stop_all(self, detail: str) -> None:
+        """The kill-switch: every move that has not passed ownership is rolled back, manual ones too."""
+        for handoff in tuple(self._handoffs.values()):
+            handoff.interrupt(Reason.KILL_SWITCH, detail)
+
+    async def recover(self) -> None:
+        """At start: take up every move that the journal holds unfinished, and follow every job that runs elsewhere."""
+        for move in self._tools.store.moves(active=True):
+            handoff = Handoff(move, self._tools)
+            self._handoffs[move.id] = handoff
+            self._spawn(self._carry(handoff, handoff.resume()), f"recover {move.id}")
+        for move in self._tools.store.moves(active=False):
+            if move.state is MoveState.DONE:
+                self._tools.store.release(move.id)
+                self._follow(move)
+
+    async def close(self) -> None:
+        """Roll back what can be, finish what must be, within a deadline; guards and recovery have the rest."""
+        self._closing = True
+        for handoff in tuple(self._handoffs.values()):
+            handoff.interrupt(Reason.CONTROLLER_RESTARTED, "the controller was stopped during the move")
+        moving = [task for task in self._tasks if task.get_name().startswith(("move ", "recover "))]
+        if moving:
+            await asyncio.wait(moving, timeout=_CLOSE_S)
+        rest = tuple(self._tasks)
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
+    async def logs(self, move_id: str, *, offset: int, follow: bool) -> AsyncIterator[bytes]:
+        """The moved job's output from `offset` on, in chunks. Raises NotFound, NodeUnreachable."""
+        move = self._tools.store.move(move_id)
+        if move is None:
+            raise NotFound(f"there is no move {move_id}: `grid-offloader status` lists them")
+        agent = self._tools.agents[move.target]
+        async for chunk in agent.log(agent.attempt_dir(move.job, move.to_epoch), offset=offset, follow=follow):
+            yield chunk
+
+    def _create(self, plan: MovePlan) -> Move:
+        now = self._tools.clock.time()
+        leader = plan.candidate.leader
+        job = Job(
+            id=self._new_id(),
+            user=leader.user,
+            uid=leader.identity.uid,
+            name=leader.comm,
+            created_t=now,
+            restart_safe=plan.candidate.restart_safe,
+        )
+        move = Move(
+            id=move_id(now, leader.pid),
+            job=job.id,
+            from_epoch=0,
+            to_epoch=1,
+            identity=leader.identity,
+            source=plan.candidate.node,
+            target=plan.target,
+            strategy=plan.strategy,
+            backend=plan.backend,
+            state=MoveState.PLANNED,
+            requested_by=plan.requested_by,
+            automatic=plan.automatic,
+            rule=plan.rule,
+            created_t=now,
+            updated_t=now,
+        )
+        here = Attempt(job.id, 0, move.source, "local", None, leader.pid, AttemptState.RUNNING, now - leader.age_s)
+        there = Attempt(job.id, 1, move.target, plan.backend, None, None, AttemptState.PENDING, now)
+        self._tools.store.create(job, (here, there), move)
+        return move
+
+    async def _carry(self, handoff: Handoff, work: Coroutine[Any, Any, Move]) -> None:
+        try:
+            move = await work
+        finally:
+            self._handoffs.pop(handoff.move.id, None)
+        self._settle(move)
+        for callback in self._finished:
+            callback(move)
+
+    def _settle(self, move: Move) -> None:
+        """Bring job and attempts into line with how the move ended."""
+        store, now = self._tools.store, self._tools.clock.time()
+        attempts = {attempt.epoch: attempt for attempt in store.attempts(move.job)}
+        here, there = attempts.get(move.from_epoch), attempts.get(move.to_epoch)
+        if move.state is MoveState.DONE:
+            if here is not None:
+                store.save_attempt(replace(here, state=AttemptState.ENDED, ended_t=now))
+            if there is not None:
+                store.save_attempt(replace(there, state=AttemptState.RUNNING, submission_id=move.submission_id))
+            self._spawn(self._release_later(move), f"release {move.id}")
+            self._follow(move)
+            return
+        if there is not None:
+            store.save_attempt(replace(there, state=AttemptState.ENDED, ended_t=now))
+        job = store.job(move.job)
+        if job is not None and move.state is MoveState.LOST:
+            store.save_job(replace(job, state=JobState.LOST))
+        elif job is not None:
+            # It runs at its source again, as its user started it: nobody tells us when it ends.
+            store.save_job(replace(job, state=JobState.UNKNOWN))
+            self._tools.capsules.drop(job.id)
+
+    def _follow(self, move: Move) -> None:
+        store = self._tools.store
+        job = store.job(move.job)
+        attempt = next((one for one in store.attempts(move.job) if one.epoch == move.to_epoch), None)
+        if job is None or attempt is None or attempt.state is AttemptState.ENDED or job.id in self._followers:
+            return
+        follower = Follower(job, attempt, self._tools)
+        self._followers[job.id] = follower
+        self._spawn(self._follow_to_the_end(follower, move), f"follow {move.id}")
+
+    async def _follow_to_the_end(self, follower: Follower, move: Move) -> None:
+        try:
+            job = await follower.run()
+        finally:
+            self._followers.pop(move.job, None)
+        self._tools.store.release(move.id)
+        for callback in self._ended:
+            callback(job)
+
+    async def _release_later(self, move: Move) -> None:
+        """Until Prometheus shows the moved load at the target, the ledger keeps its place."""
+        await self._tools.clock.sleep(self._tools.timings.reservation_lag_s)
+        self._tools.store.release(move.id)
+
+    def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._reap)
+
+    def _reap(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"{task.get_name()} failed", "exception": error, "task": task}
+            )

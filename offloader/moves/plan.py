@@ -1,0 +1,52 @@
+"""What is asked of the mover: one job, one target, one way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from offloader.model import Candidate, Capacity, StrategyName
+
+__all__ = ["MoveNode", "MovePlan", "Timings"]
+
+
+@dataclass(frozen=True, slots=True)
+class MovePlan:
+    """A decision made by the engine or by a person; everything in it was checked before it gets here."""
+
+    candidate: Candidate
+    target: str
+    strategy: StrategyName
+    rule: str | None
+    automatic: bool
+    requested_by: int  # uid
+    available: Capacity  # what the target offered when it was chosen, before the ledger's reservations
+    backend: str = "ray"
+    env: Mapping[str, str] = field(default_factory=dict)  # of `--runtime-env`; added to the job's own environment
+
+
+@dataclass(frozen=True, slots=True)
+class MoveNode:
+    """Where on a node the launcher lives and how the backend calls the node."""
+
+    name: str
+    address: str
+    python: str
+    state_dir: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Every limit of the hand-off, seconds (safety.md, Hand-off)."""
+
+    hold_s: float = 180.0  # queue wait and start of the launcher: costs the original nothing
+    freeze_s: float = 4.0  # the guard itself gives up after 2 s
+    save_s: float = 120.0
+    launch_s: float = 15.0
+    prove_extra_s: float = 15.0  # beyond the settle time
+    own_s: float = 10.0  # one wait for the answer; asked again on every new connection
+    end_s: float = 15.0
+    contact_s: float = 15.0  # lease (10 s) + margin (5 s): the original may thaw so long after the last grant
+    verb_s: float = 15.0
+    reservation_lag_s: float = 60.0  # until Prometheus shows the moved load at the target
+    retry_s: float = 1.0
