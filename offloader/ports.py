@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Clock", "Completed", "Host", "LineChannel"]
+__all__ = ["Clock", "Completed", "Host", "LineChannel", "MetricsSource", "Sample", "VectorResult"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +60,31 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One series of an instant query's answer. `t` is when it was evaluated (Unix seconds), not the raw sample's age."""
+
+    labels: Mapping[str, str]
+    value: float
+    t: float
+
+
+@dataclass(frozen=True, slots=True)
+class VectorResult:
+    """What one query gave. With `error` or `warnings` set, nothing may be concluded from the samples, nor from none."""
+
+    samples: tuple[Sample, ...] = ()
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class MetricsSource(Protocol):
+    """Prometheus, asked by PromQL."""
+
+    async def query(self, *exprs: str) -> tuple[VectorResult, ...]:
+        """Instant queries, all at once and within one deadline; the answers in the same order. Never raises."""
+
+    async def close(self) -> None:
+        """Release connections and threads. Never raises."""

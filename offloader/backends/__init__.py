@@ -1,4 +1,4 @@
-"""Where submissions run: `base.py` says what a backend is; one file each, listed in `BACKENDS` for the contract tests."""
+"""Where submissions run: `base.py` says what a backend is; one file each, in the tuple that the contract tests read."""
 
 from offloader.backends.base import Backend, NodeAddress, Submission, SubmissionState, SubmissionStatus
 from offloader.backends.fake import FakeBackend
