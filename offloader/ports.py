@@ -64,7 +64,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One series of an instant query's answer. `t` is when it was evaluated (Unix seconds), not the raw sample's age."""
+    """One series of an instant query's answer. `t`: when it was evaluated (Unix seconds), not the raw sample's time."""
 
     labels: Mapping[str, str]
     value: float

@@ -1,0 +1,96 @@
+"""One tick's questions to Prometheus and their interpretation: what the rules say, how the nodes are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from offloader.adapters import readings
+from offloader.adapters.node_views import CAPACITIES, view
+from offloader.adapters.readings import Answer, Health
+from offloader.config import series
+from offloader.model import NodeView, Reading, Role, Rule, Truth
+from offloader.ports import MetricsSource
+
+__all__ = ["Measurements", "gather"]
+
+# timestamp() of a recorded series is when it was recorded: added, so that rules that stopped being evaluated show.
+_AGES = f"{series.AGE} + (time() - timestamp({series.AGE}))"
+_RECORDED = f"time() - timestamp({series.PRESSURE})"
+_CAPACITIES = f'{{__name__=~"{"|".join(CAPACITIES)}"}}'
+_COMMON = (series.UP, _AGES, series.PRESSURE, _RECORDED, _CAPACITIES)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """A snapshot's share of Prometheus: rule values and conditions by (rule key, node), views and ages by node."""
+
+    values: Mapping[tuple[str, str], Reading]
+    whens: Mapping[tuple[str, str], Truth]
+    nodes: Mapping[str, NodeView]
+    ages_s: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What every interpretation of one tick needs."""
+
+    health: Mapping[str, Health]
+    pressure: Answer
+    recorded: Answer
+    capacities: Answer
+    limit_s: float
+
+
+async def gather(
+    source: MetricsSource,
+    rules: Sequence[Rule],
+    nodes: Mapping[str, Role],
+    *,
+    now: float,
+    limit_s: float,
+    draining: Collection[str] = (),
+) -> Measurements:
+    """Ask everything at once: one query per rule, one per `when`, five for the rest.
+
+    Args:
+        source: Prometheus.
+        rules: each is read for the nodes whose role is head: only their pressure triggers.
+        nodes: every node of the cluster with its role.
+        now: Unix seconds at which the tick began.
+        limit_s: how old a raw sample may be: min(3 scrape intervals, 180 s) by default.
+        draining: nodes that take no new work.
+    """
+    conditions = tuple((rule, rule.when) for rule in rules if rule.when is not None)
+    asked = (*_COMMON, *(rule.expr for rule in rules), *(when for _, when in conditions))
+    answers = [Answer.of(result) for result in await source.query(*asked)]
+    up, ages, pressure, recorded, capacities = answers[: len(_COMMON)]
+    values, whens = answers[len(_COMMON) : len(_COMMON) + len(rules)], answers[len(_COMMON) + len(rules) :]
+    health = {node: readings.health(node, up, ages, limit_s=limit_s, now=now) for node in nodes}
+    facts = _Facts(health, pressure, recorded, capacities, limit_s)
+    heads = [node for node, role in nodes.items() if role is Role.HEAD]
+    return Measurements(
+        values={
+            (rule.key, node): _value(rule, node, answer, facts)
+            for rule, answer in zip(rules, values, strict=True)
+            for node in heads
+        },
+        whens={
+            (rule.key, node): readings.truth(node, answer, health[node])
+            for (rule, _), answer in zip(conditions, whens, strict=True)
+            for node in heads
+        },
+        nodes={node: _view(node, role, facts, draining=node in draining) for node, role in nodes.items()},
+        ages_s={node: found.age_s for node, found in health.items()},
+    )
+
+
+def _value(rule: Rule, node: str, answer: Answer, facts: _Facts) -> Reading:
+    recorded_s = readings.recorded_age(node, facts.recorded) if series.PRESSURE in rule.expr else 0.0
+    return readings.reading(node, answer, facts.health[node], limit_s=facts.limit_s, recorded_s=recorded_s)
+
+
+def _view(node: str, role: Role, facts: _Facts, *, draining: bool) -> NodeView:
+    health = facts.health[node]
+    pressure = readings.pressures(node, facts.pressure, facts.recorded, health, limit_s=facts.limit_s)
+    return view(node, role, health, facts.capacities, pressure, draining=draining)
