@@ -12,7 +12,7 @@ __all__ = ["CapsuleFiles"]
 
 
 class CapsuleFiles:
-    """Implements `moves.tools.Capsules`. They hold environments, hence secrets: nobody but the controller reads them."""
+    """Implements `moves.tools.Capsules`. They hold secrets: for the controller's eyes only."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
