@@ -30,34 +30,33 @@ EXIT_LISTEN = 1
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the exporter. Exit status 0 after SIGTERM, 1 when it cannot listen, 2 for bad options."""
-    parser = _parser()
-    settings = parse(parser, argv)
-    try:
-        cgroup = open_scope(settings)
-    except FileNotFoundError as error:
-        parser.error(f"--scope=cgroup: {error} (see --cgroup-path and --cgroupfs)")
-    if not (settings.roots.proc / "stat").exists():
-        parser.error(f"--procfs: {settings.roots.proc} is no procfs, there is no {settings.roots.proc / 'stat'}")
+    settings = parse(argv)
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
-    gpus = GpuSampler(settings.gpu_interval)
-    if "gpu" in settings.collectors:
-        gpus.start()
-    node = Node(settings, Procfs(settings.roots.proc), cgroup, gpus)
-    registry = Registry([collector(node) for collector in COLLECTORS if collector.name in settings.collectors])
-    registry.prime()
-    exposed = CollectorRegistry(auto_describe=False)
-    exposed.register(registry)
+    registry = build(settings)
     try:
-        server = ExporterServer(settings.host, settings.port, exposed)
+        server = ExporterServer(settings.host, settings.port, registry)
     except OSError as error:
         print(f"grid-exporter: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return EXIT_LISTEN
     gc.freeze()  # what is there now stays: later collections need not walk it
     host, port = server.server_address[:2]
-    logging.getLogger(__name__).info("grid-exporter %s listens on http://%s:%s/metrics", __version__, host, port)
+    shown = f"[{host!s}]" if settings.host.count(":") else str(host)
+    logging.getLogger(__name__).info("grid-exporter %s listens on http://%s:%s/metrics", __version__, shown, port)
     serve(server)
-    gpus.stop()
     return 0
+
+
+def build(settings: Settings) -> CollectorRegistry:
+    """The collectors over the node, looked at once. Raises FileNotFoundError when the cgroup is gone again."""
+    gpus = GpuSampler(settings.gpu_interval)
+    if "gpu" in settings.collectors:
+        gpus.start()
+    node = Node(settings, Procfs(settings.roots.proc), open_scope(settings), gpus)
+    registry = Registry([collector(node) for collector in COLLECTORS if collector.name in settings.collectors])
+    registry.prime()
+    exposed = CollectorRegistry(auto_describe=False)
+    exposed.register(registry)
+    return exposed
 
 
 def open_scope(settings: Settings) -> Cgroup | None:
@@ -67,23 +66,39 @@ def open_scope(settings: Settings) -> Cgroup | None:
     return open_cgroup(settings.roots.cgroup, settings.cgroup_path)
 
 
-def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> Settings:
+def parse(argv: Sequence[str] | None) -> Settings:
     """Options → settings; exits with status 2 and a message for bad ones."""
+    parser = _parser()
     options = parser.parse_args(argv)
-    host, port = options.listen
     wanted = tuple(name for name in options.collectors if name not in options.no_collector)
     if not wanted:
         parser.error("no collector is left: --collectors and --no-collector cancel each other out")
-    return Settings(
+    settings = Settings(
         collectors=wanted,
-        host=host,
-        port=port,
+        host=options.listen[0],
+        port=options.listen[1],
         scope=Scope(options.scope),
         cgroup_path=options.cgroup_path,
         roots=Roots(options.procfs, options.sysfs, options.cgroupfs),
         process=ProcessLimits(options.top, options.min_rss, options.min_cpu),
         gpu_interval=options.gpu_interval,
     )
+    if problem := _problem(settings):
+        parser.error(problem)
+    return settings
+
+
+def _problem(settings: Settings) -> str | None:
+    """What of the settings does not fit the node or each other."""
+    if settings.scope is Scope.HOST and settings.cgroup_path != "/":
+        return "--cgroup-path goes with --scope=cgroup"
+    if not (settings.roots.proc / "stat").exists():
+        return f"--procfs: {settings.roots.proc} is no procfs, there is no {settings.roots.proc / 'stat'}"
+    try:
+        open_scope(settings)
+    except FileNotFoundError as error:
+        return f"--scope=cgroup: {error} (see --cgroup-path and --cgroupfs)"
+    return None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ import ctypes
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 _LIBRARY = "libnvidia-ml.so.1"
 _RETRY_SECONDS = 300.0
 _STALE_INTERVALS = 6
+_SLOWEST_START_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class GpuReport:
-    """The GPUs of a node as of `at` (monotonic seconds). `error`: a driver is there but cannot be used."""
+    """The GPUs of a node as of `at` (monotonic seconds). `error`: a driver or GPU is there but fails."""
 
     at: float
     gpus: tuple[Gpu, ...] = ()
@@ -83,6 +84,7 @@ class GpuSampler:
     interval: float = 5.0
     clock: Callable[[], float] = time.monotonic
     _report: GpuReport | None = None
+    _starting_since: float | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -92,6 +94,7 @@ class GpuSampler:
             ctypes.CDLL(_LIBRARY)
         except OSError:
             return
+        self._starting_since = self.clock()
         self._thread = threading.Thread(target=self._run, name="nvml", daemon=True)
         self._thread.start()
 
@@ -102,12 +105,16 @@ class GpuSampler:
     def report(self) -> GpuReport | None:
         """The newest report; None without a driver or before the first. Raises NvmlStaleError when it is too old."""
         report = self._report
-        if report is None or report.error is not None:
-            return report
-        age = self.clock() - report.at
-        if age > self.interval * _STALE_INTERVALS:
-            raise NvmlStaleError(f"the GPU driver has not answered for {age:.0f} s")
+        if report is None:
+            self._check(self._starting_since, _SLOWEST_START_SECONDS)
+        elif report.gpus or report.error is None:
+            self._check(report.at, self.interval * _STALE_INTERVALS)
         return report
+
+    def _check(self, since: float | None, patience: float) -> None:
+        age = 0.0 if since is None else self.clock() - since
+        if age > patience:
+            raise NvmlStaleError(f"the GPU driver has not answered for {age:.0f} s")
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -124,13 +131,14 @@ class GpuSampler:
         try:
             pynvml.nvmlInit()
         except (pynvml.NVMLError_DriverNotLoaded, pynvml.NVMLError_LibraryNotFound):
-            self._report = None
+            self._starting_since = self._report = None
             self._stop.wait(_RETRY_SECONDS)
             return
         try:
             reader = NvmlReader(pynvml)
             while not self._stop.is_set():
-                self._report = GpuReport(self.clock(), reader.read())
+                began = self.clock()
+                self._report = GpuReport(began, *reader.read())
                 self._stop.wait(self.interval)
         finally:
             pynvml.nvmlShutdown()
@@ -143,9 +151,16 @@ class NvmlReader:
         self._nvml = nvml
         self._devices = [self._device(index) for index in range(nvml.nvmlDeviceGetCount())]
 
-    def read(self) -> tuple[Gpu, ...]:
-        """One sample of all GPUs."""
-        return tuple(self._read(device) for device in self._devices)
+    def read(self) -> tuple[tuple[Gpu, ...], str | None]:
+        """One sample of all GPUs, and what is wrong with those that are left out (a GPU that fell off the bus)."""
+        gpus: list[Gpu] = []
+        errors: list[str] = []
+        for device in self._devices:
+            try:
+                gpus.append(self._read(device))
+            except self._nvml.NVMLError as error:
+                errors.append(f"GPU {device.index}: {error}")
+        return tuple(gpus), "; ".join(errors) or None
 
     def _device(self, index: int) -> _Device:
         handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
@@ -191,34 +206,45 @@ class NvmlReader:
 
     def _processes(self, device: _Device) -> tuple[GpuProcess, ...]:
         found = self._supported(self._nvml.nvmlDeviceGetComputeRunningProcesses, device.handle) or []
-        shares = self._utilisation(device)
         memory: dict[int, int | None] = {}
         for process in found:  # under MIG a process may be listed once per instance
             memory[process.pid] = _sum(memory.get(process.pid), process.usedGpuMemory)
+        shares = self._utilisation(device, memory)
         return tuple(
             GpuProcess(pid, used, shares.get(pid, 0.0) if shares is not None else None) for pid, used in memory.items()
         )
 
-    def _utilisation(self, device: _Device) -> dict[int, float] | None:
-        """Newest sample per pid since the last call. NOT_FOUND: nobody used it. Slots may hold garbage: clamped."""
+    def _utilisation(self, device: _Device, pids: Container[int]) -> dict[int, float] | None:
+        """Newest sample per pid since the last call; {} when nobody used the GPU, None when that cannot be known.
+
+        Slots of the answer may hold garbage: unknown pids and old time stamps are passed over, shares clamped.
+        """
         nvml = self._nvml
         try:
             samples = nvml.nvmlDeviceGetProcessUtilization(device.handle, device.last_seen)
-        except nvml.NVMLError_NotFound:
-            return {}
-        except (nvml.NVMLError_NotSupported, nvml.NVMLError_NoPermission):
-            return None
-        samples = sorted(samples, key=lambda sample: sample.timeStamp)
-        if samples:
-            device.last_seen = max(device.last_seen, samples[-1].timeStamp)
-        return {sample.pid: _percent(sample.smUtil) for sample in samples}
+        except nvml.NVMLError as error:
+            if error.value in (nvml.NVML_SUCCESS, nvml.NVML_ERROR_NOT_FOUND):
+                return {}
+            if error.value in (*_unsupported(nvml), nvml.NVML_ERROR_INSUFFICIENT_SIZE):  # or more came meanwhile
+                return None
+            raise
+        fresh = [sample for sample in samples if sample.pid in pids and sample.timeStamp > device.last_seen]
+        fresh.sort(key=lambda sample: sample.timeStamp)
+        if fresh:
+            device.last_seen = fresh[-1].timeStamp
+        return {sample.pid: _percent(sample.smUtil) for sample in fresh}
 
     def _supported(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        nvml = self._nvml
         try:
             return call(*arguments)
-        except (nvml.NVMLError_NotSupported, nvml.NVMLError_NoPermission, nvml.NVMLError_FunctionNotFound):
-            return None
+        except self._nvml.NVMLError as error:
+            if error.value in _unsupported(self._nvml):
+                return None
+            raise
+
+
+def _unsupported(nvml: Any) -> tuple[int, ...]:
+    return nvml.NVML_ERROR_NOT_SUPPORTED, nvml.NVML_ERROR_NO_PERMISSION, nvml.NVML_ERROR_FUNCTION_NOT_FOUND
 
 
 def _percent(value: int) -> float:

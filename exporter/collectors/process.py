@@ -140,7 +140,7 @@ class ProcessCollector(Collector):
                     yield GPU_UTILISATION.sample(utilisation, *identity.labels, gpu)
         self._forget(significance.top)
         yield DETAIL_MISSING.sample(io_missing, "process_io")
-        yield DETAIL_MISSING.sample(not (self._procfs.root / "1").exists(), "process_other_users")
+        yield DETAIL_MISSING.sample(self._procfs.stat(1) is None, "process_other_users")
 
     def _significance(self) -> tuple[Significance, int]:
         limits = self._node.settings.process

@@ -1,0 +1,89 @@
+"""`python -m exporter.reference` writes docs/metrics.md from the declarations; `--check` tells when it is stale."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from exporter.collectors import COLLECTORS
+from exporter.metrics import Kind, Metric
+from exporter.registry import OWN_METRICS
+
+DEFAULT_PATH = Path(__file__).parent.parent / "docs" / "metrics.md"
+
+_INTRODUCTION = """\
+# Metrics of grid-exporter
+
+Written by `python -m exporter.reference` from the declarations in the code: change those, not this page.
+
+One sample is taken per scrape; a second scraper within half a second gets the same sample. With `--scope=cgroup` the
+node is a cgroup (a container or a slice): CPU, memory and pressure are its own, and what the kernel does not tell per
+cgroup is absent. What cannot be seen on a node is no failure: `grid_exporter_detail_missing` names it.
+
+Prometheus adds `instance`, `job` and the labels of the target (`node`, `role`). Series of processes carry `pid`,
+`comm`, `user` and `class`, never arguments or environment. Classes: training, inference, data_processing, compute, io,
+batch, interactive, daemon, unknown. Only significant processes have series: at least 4 MiB resident or 0.005 core in use, at
+most 50 (`--process.min-rss`, `--process.min-cpu`, `--process.top`), and always those that use a GPU, within that bound.
+Dead, kernel and other cgroups' processes have none.
+"""
+
+_DETAILS = """
+## Details that may be missing
+
+`grid_exporter_detail_missing{detail="…"}` is 1 when this exporter cannot see:
+
+| detail | means | what helps |
+| --- | --- | --- |
+| `load` | no load average | nothing: the kernel keeps none per cgroup (`--scope=cgroup`) |
+| `pressure_cpu`, `pressure_memory`, `pressure_io` | no pressure stall information | kernel with `psi=1`; cgroup v2 |
+| `gpu` | a driver or a GPU that fails; no driver at all is 0 | `nvidia-smi` tells what is wrong |
+| `process_io` | disk I/O of some processes | run as root, or with `CAP_SYS_PTRACE` |
+| `process_other_users` | processes of other users are hidden | mount /proc without `hidepid`, or run as root |
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the page, or with --check compare. Exit status 1 when it is stale."""
+    parser = argparse.ArgumentParser(prog="python -m exporter.reference", description=main.__doc__)
+    parser.add_argument("--output", type=Path, default=DEFAULT_PATH, help="the page (default docs/metrics.md)")
+    parser.add_argument("--check", action="store_true", help="write nothing, fail when the page is not up to date")
+    options = parser.parse_args(argv)
+    page = render()
+    if not options.check:
+        options.output.write_text(page, encoding="utf-8")
+        return 0
+    if options.output.is_file() and options.output.read_text(encoding="utf-8") == page:
+        return 0
+    sys.stderr.write(f"{options.output} is stale: run python -m exporter.reference\n")
+    return 1
+
+
+def render() -> str:
+    """The page."""
+    sections = [_section("The exporter itself", OWN_METRICS)]
+    sections += [
+        _section(f"Collector `{collector.name}`", collector.metrics, (collector.__doc__ or "").strip())
+        for collector in COLLECTORS
+    ]
+    return _INTRODUCTION + "".join(sections) + _DETAILS
+
+
+def _section(title: str, metrics: Sequence[Metric], text: str = "") -> str:
+    lines = ["", f"## {title}", ""]
+    if text:
+        lines += [text, ""]
+    lines += ["| metric | type | unit | labels | meaning |", "| --- | --- | --- | --- | --- |"]
+    lines += [_row(metric) for metric in metrics]
+    if examples := [metric.example for metric in metrics if metric.example]:
+        lines += ["", "```promql", *examples, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _row(metric: Metric) -> str:
+    kind = Kind.GAUGE if metric.kind is Kind.INFO else metric.kind
+    labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
+    return f"| `{metric.name}` | {kind} | {metric.unit} | {labels} | {metric.help} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""A running exporter over a copy of a fixture tree, and the fake GPU library."""
+
+import os
+import re
+import select
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+FIXTURES = HERE / "fixtures"
+PROJECT = HERE.parent.parent
+
+
+@dataclass
+class RunningExporter:
+    process: subprocess.Popen[str]
+    url: str
+
+    def get(self, path: str = "/metrics", **headers: str) -> str:
+        request = urllib.request.Request(self.url + path, headers=headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.read().decode()
+
+    def get_until(self, pattern: str, seconds: float = 10) -> str:
+        """Scrape until a line matches."""
+        deadline = time.monotonic() + seconds
+        while True:
+            text = self.get()
+            if re.search(pattern, text, re.MULTILINE) or time.monotonic() > deadline:
+                return text
+            time.sleep(0.2)
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    """A private copy of the host fixture's /proc."""
+    shutil.copytree(FIXTURES / "host" / "proc", tmp_path / "proc", symlinks=True)
+    return tmp_path / "proc"
+
+
+@pytest.fixture
+def start_exporter() -> Iterator[Callable[..., RunningExporter]]:
+    """Starts `python -m exporter OPTION…` on a free port; everything is ended afterwards."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(*options: str, env: dict[str, str] | None = None, user: int | None = None) -> RunningExporter:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "exporter", "--web.listen-address", "127.0.0.1:0", *options],
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=PROJECT,
+            env={**os.environ, **(env or {})},
+            user=user,
+        )
+        running.append(process)
+        return RunningExporter(process, _listening_url(process))
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait(10)
+        if process.stderr is not None:
+            process.stderr.close()
+
+
+def _listening_url(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    seen = ""
+    while select.select([process.stderr], [], [], 20)[0]:
+        line = process.stderr.readline()
+        seen += line
+        if match := re.search(r"(http://\S+)/metrics", line):
+            return match[1]
+        if not line:
+            break
+    pytest.fail(f"the exporter did not start: {seen}")
+
+
+@pytest.fixture(scope="session")
+def fake_nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with a freshly built fake libnvidia-ml.so.1, for LD_LIBRARY_PATH."""
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("gcc is missing: the fake NVML library cannot be built (apt-get install gcc libc6-dev)")
+    folder = tmp_path_factory.mktemp("nvml")
+    library = folder / "libnvidia-ml.so.1"
+    source = HERE / "gpu" / "fake_nvml.c"
+    flags = ["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1"]
+    subprocess.run([compiler, *flags, "-o", library, source], check=True)
+    return folder

@@ -1,0 +1,157 @@
+/* A libnvidia-ml.so.1 for tests: answers from a state file, read anew at every call.
+ *
+ * GRID_FAKE_NVML names the file. Lines, where VALUE may be !N to make the call return NVML error N:
+ *   init VALUE                          what nvmlInit returns (0 when the line is missing)
+ *   gpu INDEX FIELD VALUE               uuid name util memory_total memory_used temperature power mig ecc0 ecc1
+ *   process INDEX PID BYTES             a compute process; BYTES of -1: not available
+ *   used INDEX PID TIMESTAMP PERCENT    a utilisation sample; "used INDEX !N" makes the call fail
+ *   hang SECONDS                        every sampling call of utilisation sleeps so long
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct { unsigned pid; unsigned long long memory; unsigned gpu_instance, compute_instance; } process_info;
+typedef struct { unsigned pid; unsigned long long when; unsigned sm, memory, encoder, decoder; } used_sample;
+typedef struct { unsigned long long total, free, used; } memory_info;
+typedef struct { unsigned gpu, memory; } rates;
+
+enum { SUCCESS = 0, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7 };
+static int handles[16];
+
+static FILE *state(void) {
+    const char *path = getenv("GRID_FAKE_NVML");
+    return path ? fopen(path, "r") : NULL;
+}
+
+/* The rest of the line that begins with `prefix`, or "" */
+static void find(const char *prefix, char *value, size_t size) {
+    char line[512];
+    size_t length = strlen(prefix);
+    FILE *file = state();
+    value[0] = 0;
+    while (file && fgets(line, sizeof line, file)) {
+        if (strncmp(line, prefix, length) == 0 && line[length] == ' ') {
+            line[strcspn(line, "\n")] = 0;
+            snprintf(value, size, "%s", line + length + 1);
+            break;
+        }
+    }
+    if (file) fclose(file);
+}
+
+static int field(void *handle, const char *name, char *value, size_t size) {
+    char prefix[64];
+    snprintf(prefix, sizeof prefix, "gpu %d %s", *(int *)handle, name);
+    find(prefix, value, size);
+    if (value[0] == '!') return atoi(value + 1);
+    return value[0] ? SUCCESS : NOT_SUPPORTED;
+}
+
+static int number(void *handle, const char *name, unsigned long long *out) {
+    char value[128];
+    int status = field(handle, name, value, sizeof value);
+    if (status == SUCCESS) *out = strtoull(value, NULL, 10);
+    return status;
+}
+
+static int small(void *handle, const char *name, unsigned *out) {
+    unsigned long long value = 0;
+    int status = number(handle, name, &value);
+    *out = (unsigned)value;
+    return status;
+}
+
+int nvmlInitWithFlags(unsigned flags) {
+    char value[64];
+    (void)flags;
+    find("init", value, sizeof value);
+    for (int i = 0; i < 16; i++) handles[i] = i;
+    return value[0] == '!' ? atoi(value + 1) : SUCCESS;
+}
+int nvmlShutdown(void) { return SUCCESS; }
+const char *nvmlErrorString(int code) { return code == NOT_SUPPORTED ? "Not Supported" : "Fake error"; }
+
+int nvmlDeviceGetCount_v2(unsigned *count) {
+    char prefix[32], value[128];
+    for (*count = 0; *count < 16; ++*count) {
+        snprintf(prefix, sizeof prefix, "gpu %u uuid", *count);
+        find(prefix, value, sizeof value);
+        if (!value[0]) break;
+    }
+    return SUCCESS;
+}
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **handle) {
+    *handle = &handles[index];
+    return SUCCESS;
+}
+int nvmlDeviceGetUUID(void *handle, char *text, unsigned size) { return field(handle, "uuid", text, size); }
+int nvmlDeviceGetName(void *handle, char *text, unsigned size) { return field(handle, "name", text, size); }
+
+int nvmlDeviceGetUtilizationRates(void *handle, rates *out) {
+    char value[32];
+    find("hang", value, sizeof value);
+    if (value[0]) sleep((unsigned)atoi(value));
+    out->memory = 0;
+    return small(handle, "util", &out->gpu);
+}
+int nvmlDeviceGetMemoryInfo(void *handle, memory_info *out) {
+    int status = number(handle, "memory_total", &out->total);
+    if (status == SUCCESS) status = number(handle, "memory_used", &out->used);
+    out->free = out->total - out->used;
+    return status;
+}
+int nvmlDeviceGetTemperature(void *handle, int sensor, unsigned *out) {
+    (void)sensor;
+    return small(handle, "temperature", out);
+}
+int nvmlDeviceGetPowerUsage(void *handle, unsigned *out) { return small(handle, "power", out); }
+int nvmlDeviceGetMigMode(void *handle, unsigned *current, unsigned *pending) {
+    int status = small(handle, "mig", current);
+    *pending = *current;
+    return status;
+}
+int nvmlDeviceGetTotalEccErrors(void *handle, int type, int counter, unsigned long long *out) {
+    (void)counter;
+    return number(handle, type ? "ecc1" : "ecc0", out);
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *count, process_info *out) {
+    char line[512];
+    unsigned room = *count, found = 0;
+    FILE *file = state();
+    while (file && fgets(line, sizeof line, file)) {
+        int index;
+        process_info info = {0, 0, ~0u, ~0u};
+        long long bytes;
+        if (sscanf(line, "process %d %u %lld", &index, &info.pid, &bytes) != 3 || index != *(int *)handle) continue;
+        info.memory = (unsigned long long)bytes;
+        if (found < room) out[found] = info;
+        found++;
+    }
+    if (file) fclose(file);
+    *count = found;
+    return found > room ? INSUFFICIENT_SIZE : SUCCESS;
+}
+
+int nvmlDeviceGetProcessUtilization(void *handle, used_sample *out, unsigned *count, unsigned long long since) {
+    char line[512], prefix[32];
+    unsigned room = out ? *count : 0, found = 0;
+    snprintf(prefix, sizeof prefix, "used %d", *(int *)handle);
+    find(prefix, line, sizeof line);
+    if (line[0] == '!') return atoi(line + 1);
+    FILE *file = state();
+    while (file && fgets(line, sizeof line, file)) {
+        int index;
+        used_sample sample = {0};
+        if (sscanf(line, "used %d %u %llu %u", &index, &sample.pid, &sample.when, &sample.sm) != 4) continue;
+        if (index != *(int *)handle || sample.when <= since) continue;
+        if (found < room) out[found] = sample;
+        found++;
+    }
+    if (file) fclose(file);
+    *count = found;
+    if (!found) return NOT_FOUND;
+    return found > room ? INSUFFICIENT_SIZE : SUCCESS;
+}
