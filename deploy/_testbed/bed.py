@@ -159,7 +159,7 @@ def _node_status(settings: Settings, node: Node) -> dict[str, Any]:
         "cgroup": members.path,
         "processes": len(members.pids()),
         "ray": "raylet" in commands,
-        "exporter": pid is not None and nodes.listens((node.ip, 9101)),
+        "exporter": pid is not None and nodes.listens((node.ip, monitoring.EXPORTER_PORT)),
         "prometheus": "prometheus" in commands,
     }
 

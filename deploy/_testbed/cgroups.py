@@ -95,12 +95,13 @@ class Group:
             for pid in (pids := self.pids()):
                 kill(pid, signal.SIGKILL)
             if pids:
-                self._thaw()
+                self.thaw()
             return not pids
 
         wait_until(emptied, seconds, f"the processes of {self.path} to end")
 
-    def _thaw(self) -> None:
+    def thaw(self) -> None:
+        """Let frozen members run again: a process that is killed while frozen in v1 dies only then."""
         for directory in self.directories():
             for child in (directory, *directory.rglob("*/")):
                 _set(child / "freezer.state", "THAWED")

@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
         "heal": "mend a node's network cable",
     }.items():
         commands.add_parser(name, help=text).add_argument("node", choices=DEFAULT_NODES, metavar="NODE")
+    commands.add_parser("end-loads", help="end every sample load on every node")
     _add_groups(commands)
     return top
 
@@ -116,7 +117,10 @@ def change(settings: Settings, arguments: argparse.Namespace) -> None:
         return
     if not network.exists(settings.bridge):
         raise TestbedError("there is no test bed: deploy/testbed up")
-    if arguments.command == "ray":
+    if arguments.command == "end-loads":
+        for node in settings.nodes:
+            nodes.end_loads(settings, node)
+    elif arguments.command == "ray":
         change_ray(settings, arguments)
     elif arguments.command == "monitoring":
         change_monitoring(settings, arguments)

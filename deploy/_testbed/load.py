@@ -89,7 +89,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--interval", type=float, default=1.0, metavar="S", help="time from line to line")
     parser.add_argument("--exit-code", type=int, default=0)
     parser.add_argument("--output", type=Path, help="append the lines to this file, not to standard output")
-    parser.add_argument("--ready-file", type=Path, help="make this file once memory is held and children run")
+    parser.add_argument(
+        "--ready-file", type=Path, help="write our process id here once memory is held and children run"
+    )
     parser.add_argument("--ignore-term", action="store_true", help="do not end on TERM")
     parser.add_argument("--witness", type=Path, default=WITNESS, help="the witness's socket")
     return parser.parse_args()
@@ -109,7 +111,9 @@ def main() -> NoReturn:
             os._exit(0)
         children.append(pid)
     if options.ready_file:
-        options.ready_file.touch()
+        partial = options.ready_file.with_suffix(".partial")
+        partial.write_text(str(os.getpid()), encoding="ascii")
+        partial.rename(options.ready_file)
     reporter = Reporter(options, start_id, leader=True)
     if options.output:
         with options.output.open("a", encoding="utf-8") as out:

@@ -11,7 +11,7 @@ from _testbed.files import DEBIAN
 from _testbed.settings import PROJECT, Node, Settings
 from _testbed.shell import say, wait_until
 
-EXPORTER_PORT, PROMETHEUS_PORT, CONTROLLER_PORT = 9101, 9090, 9102
+EXPORTER_PORT, PROMETHEUS_PORT, CONTROLLER_PORT = 9777, 9090, 9778
 INTERVAL_S = 2
 
 
@@ -25,6 +25,9 @@ def up(settings: Settings, interval: float = INTERVAL_S) -> None:
     for node in settings.nodes:
         start_exporter(settings, node)
     start_prometheus(settings, interval)
+    for node in settings.nodes:
+        _await_port(settings, node, "exporter", EXPORTER_PORT)
+    _await_port(settings, settings.head, "prometheus", PROMETHEUS_PORT)
     wanted = {f"{node.ip}:{EXPORTER_PORT}" for node in settings.nodes}
     wait_until(lambda: healthy_targets(settings) >= wanted, 30, "Prometheus to scrape every exporter")
     say(f"Prometheus is up: {url(settings)}")
@@ -38,14 +41,13 @@ def down(settings: Settings) -> None:
 
 
 def start_exporter(settings: Settings, node: Node) -> None:
-    """Start the node's exporter and wait for its port. Raises TestbedError with its output if it ends instead."""
+    """Start the node's exporter unless it runs. Raises NodeDownError."""
     command = [f"{PROJECT}/.venv/bin/grid-exporter", f"--web.listen-address={node.ip}:{EXPORTER_PORT}"]
     services.start(settings, node, "exporter", [*command, "--scope=cgroup"])
-    _await_port(settings, node, "exporter", EXPORTER_PORT)
 
 
 def start_prometheus(settings: Settings, interval: float = INTERVAL_S) -> None:
-    """Start Prometheus on the head and wait until it is ready. Raises MissingRequirementError when it is not there."""
+    """Start Prometheus on the head unless it runs. Raises MissingRequirementError when it is not installed."""
     program = DEBIAN / "usr/bin/prometheus"
     if not program.exists():
         raise MissingRequirementError(f"{program} is missing: run deploy/setup")
@@ -62,8 +64,6 @@ def start_prometheus(settings: Settings, interval: float = INTERVAL_S) -> None:
         "--log.level=warn",
     ]
     services.start(settings, settings.head, "prometheus", command, environment={"GOMAXPROCS": "1"})
-    _await_port(settings, settings.head, "prometheus", PROMETHEUS_PORT)
-    wait_until(lambda: _get(f"{url(settings)}/-/ready") is not None, 20, "Prometheus to be ready")
 
 
 def healthy_targets(settings: Settings) -> set[str]:
@@ -76,6 +76,7 @@ def healthy_targets(settings: Settings) -> set[str]:
 
 
 def _await_port(settings: Settings, node: Node, name: str, port: int) -> None:
+    """Wait for a service's port; raises NodeDownError, or TestbedError with its output when it ended instead."""
     if nodes.pid(settings, node) is None:
         raise NodeDownError(f"{node.name} is down: deploy/testbed start {node.name}")
     wait_until(

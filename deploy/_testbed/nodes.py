@@ -110,6 +110,30 @@ def crash(settings: Settings, node: Node) -> None:
     network.unplug(settings.link(node))
 
 
+def command_line(number: int) -> str:
+    """What a process was started with, blanks between the words; empty when it is gone."""
+    try:
+        return Path(f"/proc/{number}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def end_loads(settings: Settings, node: Node) -> None:
+    """End every sample load on the node, frozen ones too."""
+    members = group(settings, node)
+    program = f"/usr/bin/python3 {settings.root}/bin/"
+
+    def ended() -> bool:
+        loads = [number for number in members.pids() if command_line(number).startswith(program)]
+        for number in loads:
+            send(number, signal.SIGKILL)
+        if loads:
+            members.thaw()
+        return not loads
+
+    wait_until(ended, 15, f"the loads on {node.name} to end")
+
+
 def argv(settings: Settings, node: Node, command: Sequence[str], user: str = "root", cwd: str = "/") -> list[str]:
     """What to execute to run `command` inside the node; raises NodeDownError, TestbedError for an unknown user."""
     if user != "root" and user not in USERS:

@@ -45,7 +45,9 @@ LEAN = {
     "RAY_health_check_failure_threshold": "5",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "120",
 }
-OURS = re.compile(r"/ray/core/src/ray/|/site-packages/ray/|^ray::|^ray-dashboard|^ray start|/bin/ray ")
+OURS = re.compile(
+    r"/ray/core/src/ray/|/site-packages/ray/|^ray::|^ray-dashboard|/bin/ray start|-m ray\.util\.client\.server"
+)
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,7 @@ def access(settings: Settings) -> Access | None:
 
 def processes(settings: Settings, node: Node, pattern: re.Pattern[str] = OURS) -> dict[int, str]:
     """The node's Ray processes: id as the machine numbers it → command line."""
-    return {pid: line for pid in nodes.group(settings, node).pids() if pattern.search(line := _command_line(pid))}
-
-
-def _command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
+    return {pid: line for pid in nodes.group(settings, node).pids() if pattern.search(line := nodes.command_line(pid))}
 
 
 def has_raylet(settings: Settings, node: Node) -> bool:
