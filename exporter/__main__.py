@@ -39,9 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"grid-exporter: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return EXIT_LISTEN
     gc.freeze()  # what is there now stays: later collections need not walk it
-    host, port = server.server_address[:2]
-    shown = f"[{host!s}]" if settings.host.count(":") else str(host)
-    logging.getLogger(__name__).info("grid-exporter %s listens on http://%s:%s/metrics", __version__, shown, port)
     serve(server)
     return 0
 

@@ -184,7 +184,7 @@ DEFAULT_PATTERNS: tuple[Pattern, ...] = (
         _set("make snakemake nextflow luigi airflow xargs parallel batch at dagman cromwell"),
         _set("batch job jobs nightly cron report worker"),
     ),
-    Pattern(ProcessClass.DAEMON, words=_set("daemon server exporter")),
+    Pattern(ProcessClass.DAEMON, words=_set("daemon server exporter dashboard monitor agent")),
 )
 """First match decides, so what must not be taken for work (editors, services) comes first, vague words last."""
 

@@ -22,8 +22,8 @@ cgroup is absent. What cannot be seen on a node is no failure: `grid_exporter_de
 
 Prometheus adds `instance`, `job` and the labels of the target (`node`, `role`). Series of processes carry `pid`,
 `comm`, `user` and `class`, never arguments or environment. Classes: training, inference, data_processing, compute, io,
-batch, interactive, daemon, unknown. Only significant processes have series: at least 4 MiB resident or 0.005 core in use, at
-most 50 (`--process.min-rss`, `--process.min-cpu`, `--process.top`), and always those that use a GPU, within that bound.
+batch, interactive, daemon, unknown. Only significant processes have series: at least 4 MiB resident or 0.005 core used,
+at most 50 (`--process.min-rss`, `--process.min-cpu`, `--process.top`), those that use a GPU first.
 Dead, kernel and other cgroups' processes have none.
 """
 
@@ -36,7 +36,7 @@ _DETAILS = """
 | --- | --- | --- |
 | `load` | no load average | nothing: the kernel keeps none per cgroup (`--scope=cgroup`) |
 | `pressure_cpu`, `pressure_memory`, `pressure_io` | no pressure stall information | kernel with `psi=1`; cgroup v2 |
-| `gpu` | a driver or a GPU that fails; no driver at all is 0 | `nvidia-smi` tells what is wrong |
+| `gpu` | an NVIDIA board without a driver that works here | `nvidia-smi`; in a container: its NVIDIA runtime |
 | `process_io` | disk I/O of some processes | run as root, or with `CAP_SYS_PTRACE` |
 | `process_other_users` | processes of other users are hidden | mount /proc without `hidepid`, or run as root |
 """

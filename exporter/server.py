@@ -77,6 +77,12 @@ class ExporterServer(ThreadingHTTPServer):
         level = logging.DEBUG if isinstance(error, OSError) else logging.ERROR
         log.log(level, "request of %s: %r", client_address, error)
 
+    @property
+    def url(self) -> str:
+        """Of the metrics, with the port that was really taken."""
+        host, port = self.server_address[:2]
+        return f"http://[{host!s}]:{port}/metrics" if ":" in str(host) else f"http://{host!s}:{port}/metrics"
+
     def enter(self) -> None:
         """A request is being answered."""
         with self._idle:
@@ -148,6 +154,7 @@ def serve(server: ExporterServer) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    log.info("grid-exporter %s listens on %s", __version__, server.url)
     with server:
         server.serve_forever(poll_interval=0.2)
         server.socket.close()

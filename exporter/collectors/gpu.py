@@ -1,12 +1,16 @@
 """GPUs: use, memory, temperature, power, errors. A node without a GPU has no such series, and that is fine."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from exporter.collectors.base import DETAIL_MISSING, Collector, Node
 from exporter.metrics import Kind, Metric, Sample, label_text
 from exporter.nvml import Gpu
+from exporter.procfs.read import read_optional
 
 _GPU = ("gpu", "uuid")
+_NVIDIA = "0x10de"
+_DISPLAY = "0x03"
 
 UTILISATION = Metric(
     "grid_gpu_utilisation_ratio",
@@ -53,13 +57,25 @@ class GpuCollector(Collector):
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._board_seen = _has_nvidia_board(node.settings.roots.sys)
 
     def collect(self) -> Iterator[Sample]:
         """Raises NvmlStaleError when the driver hangs."""
         report = self._node.gpus.report()
-        yield DETAIL_MISSING.sample(report is not None and report.error is not None, "gpu")
+        unseen = self._board_seen if report is None else report.error is not None
+        yield DETAIL_MISSING.sample(unseen, "gpu")
         for gpu in report.gpus if report is not None else ():
             yield from _samples(gpu)
+
+
+def _has_nvidia_board(sysfs: Path) -> bool:
+    """Whether the PCI bus has a display controller (class 03xxxx) of NVIDIA: then no report means "not visible"."""
+    devices = sysfs / "bus" / "pci" / "devices"
+    return any(
+        (read_optional(vendor) or "").strip() == _NVIDIA
+        and (read_optional(vendor.parent / "class") or "").startswith(_DISPLAY)
+        for vendor in devices.glob("*/vendor")
+    )
 
 
 def _samples(gpu: Gpu) -> Iterator[Sample]:

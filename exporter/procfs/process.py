@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from exporter.procfs import net, system
+from exporter.procfs import maps, net, system
 from exporter.procfs import pid as files
 from exporter.procfs.read import read_bytes, read_text
 
@@ -32,6 +32,7 @@ class ProcessFacts:
     pgid: int
     sid: int
     tty_nr: int
+    tpgid: int
     state: str
     start_time: int
     uid: int
@@ -41,6 +42,7 @@ class ProcessFacts:
     exe: str | None
     exe_device: int | None
     exe_inode: int | None
+    exe_mode: int | None
     cwd: str | None
     kernel_thread: bool
     tracer_pid: int
@@ -136,11 +138,24 @@ class Procfs:
         """Offset and open flags of one descriptor."""
         return self._parsed(number, f"fdinfo/{descriptor}", files.parse_fdinfo)
 
-    def inet_sockets(self, number: int | None = None) -> tuple[net.InetSocket, ...]:
+    def shared_mappings(self, number: int) -> frozenset[maps.SharedMapping] | None:
+        """What it maps together with others, or could."""
+        return self._parsed(number, "maps", maps.parse_shared)
+
+    def file_status(self, number: int, name: str, *, follow: bool = True) -> os.stat_result | None:
+        """stat(2) of what a link such as `exe`, `fd/3`, `ns/net` leads to, or of the link itself."""
+        try:
+            return os.stat(f"{self._prefix}{number}/{name}", follow_symlinks=follow)  # noqa: PTH116 -- pipe:[1] is no path
+        except OSError:
+            return None
+
+    def inet_sockets(
+        self, number: int | None = None, tables: tuple[str, ...] = _INET_TABLES
+    ) -> tuple[net.InetSocket, ...]:
         """TCP and UDP sockets of a process's network namespace (without a pid: of the reader's own)."""
         base = self.root / (str(number) if number is not None else "self") / "net"
         sockets: list[net.InetSocket] = []
-        for table in _INET_TABLES:
+        for table in tables:
             try:
                 sockets.extend(net.parse_inet(read_text(base / table)))
             except (FileNotFoundError, ProcessLookupError, PermissionError):
@@ -154,7 +169,7 @@ class Procfs:
         if stat is None or status is None:
             return None
         exe = self._link(number, "exe")
-        device, inode = self._exe_identity(number)
+        found = self.file_status(number, "exe")
         cwd = self._link(number, "cwd")
         oom_score_adj = self._parsed(number, "oom_score_adj", int)
         again = self.stat(number)
@@ -166,6 +181,7 @@ class Procfs:
             pgid=stat.pgid,
             sid=stat.sid,
             tty_nr=stat.tty_nr,
+            tpgid=stat.tpgid,
             state=stat.state,
             start_time=stat.start_time,
             uid=status.uids[1],
@@ -173,8 +189,9 @@ class Procfs:
             comm=stat.comm,
             argv=argv or (),
             exe=exe,
-            exe_device=device,
-            exe_inode=inode,
+            exe_device=found.st_dev if found else None,
+            exe_inode=found.st_ino if found else None,
+            exe_mode=found.st_mode if found else None,
             cwd=cwd,
             kernel_thread=stat.kernel_thread,
             tracer_pid=status.tracer_pid,
@@ -200,10 +217,3 @@ class Procfs:
             return os.readlink(f"{self._prefix}{number}/{name}")  # noqa: PTH115 -- pipe:[1] is no path
         except OSError:
             return None
-
-    def _exe_identity(self, number: int) -> tuple[int | None, int | None]:
-        try:
-            found = Path(f"{self._prefix}{number}/exe").stat()
-        except OSError:
-            return None, None
-        return found.st_dev, found.st_ino

@@ -17,19 +17,34 @@ def gpu_node(start_exporter, proc, fake_nvml, tmp_path):
     def start(text, *options):
         state.write_text(text)
         env = {"LD_LIBRARY_PATH": str(fake_nvml), "GRID_FAKE_NVML": str(state)}
-        return start_exporter(f"--procfs={proc}", "--collectors=gpu,process,load", *options, env=env), state
+        return start_exporter(
+            f"--procfs={proc}", f"--sysfs={tmp_path}", "--collectors=gpu,process,load", *options, env=env
+        ), state
 
     return start
 
 
-def test_no_driver_is_normal(start_exporter, proc):
+def test_no_board_and_no_driver_is_normal(start_exporter, proc, tmp_path):
     """Most nodes: success, no series, nothing missing."""
-    env = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
-    text = start_exporter(f"--procfs={proc}", "--collectors=gpu", env=env).get()
+    if os.path.exists("/proc/driver/nvidia"):  # noqa: PTH110 -- the real one, not the fixture's
+        pytest.skip("this machine has a real NVIDIA driver")
+    text = start_exporter(f"--procfs={proc}", f"--sysfs={tmp_path}", "--collectors=gpu").get()
     assert 'grid_exporter_collector_success{collector="gpu"} 1.0' in text
-    if not os.path.exists("/proc/driver/nvidia"):  # noqa: PTH110 -- the real one, not the fixture's
-        assert "grid_gpu" not in text
-        assert 'grid_exporter_detail_missing{detail="gpu"} 0.0' in text
+    assert 'grid_exporter_detail_missing{detail="gpu"} 0.0' in text
+    assert "grid_gpu" not in text
+
+
+def test_a_board_that_cannot_be_seen_is_said(start_exporter, proc, tmp_path):
+    """A container without NVML on a GPU node: the bus shows the board, the driver's library is not there."""
+    if os.path.exists("/proc/driver/nvidia"):  # noqa: PTH110 -- as above
+        pytest.skip("this machine has a real NVIDIA driver")
+    board = tmp_path / "bus" / "pci" / "devices" / "0000:01:00.0"
+    board.mkdir(parents=True)
+    (board / "vendor").write_text("0x10de\n")
+    (board / "class").write_text("0x030200\n")
+    text = start_exporter(f"--procfs={proc}", f"--sysfs={tmp_path}", "--collectors=gpu").get()
+    assert 'grid_exporter_collector_success{collector="gpu"} 1.0' in text
+    assert 'grid_exporter_detail_missing{detail="gpu"} 1.0' in text
 
 
 def test_library_without_a_loaded_driver_is_normal_too(gpu_node):
