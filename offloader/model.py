@@ -304,7 +304,8 @@ class Process:
     wish: str | None = None  # GRID_OFFLOAD of its environment: never, allow
     environ_readable: bool = True
     argv_rewritten: bool = False
-    edges: frozenset[str] = frozenset()  # names of shared kernel objects: "pipe:[123]", "socket:[77]", "shm:0:9"
+    edges: frozenset[str] = frozenset()  # names of shared kernel objects: "pipe:[123]", "unix:[7-8]", "shm:26:9"
+    # An edge whose name begins with "outside:" ends at something that is no visible process: it is always open.
     session_terminal_pgid: int = -1  # foreground process group of its terminal, -1 without one
 
     @property

@@ -1,4 +1,4 @@
-"""Which unix sockets are connected to which: the kernel tells by netlink only (man 7 sock_diag), not in /proc/net/unix."""
+"""Which unix sockets are connected to which: netlink alone tells (man 7 sock_diag), /proc/net/unix does not."""
 
 import socket
 import struct
@@ -23,7 +23,7 @@ _BUFFER = 1 << 16
 
 
 def unix_peers(timeout_s: float = 1.0) -> dict[int, int | None]:
-    """inode → inode of the peer (None: not connected) of every unix socket in the caller's network namespace.
+    """Every unix socket of the caller's network namespace: its inode → its peer's inode (None: not connected).
 
     Raises OSError where the kernel has no unix_diag or does not answer in time.
     """
@@ -41,7 +41,7 @@ def unix_peers(timeout_s: float = 1.0) -> dict[int, int | None]:
 
 
 def parse_answer(data: bytes) -> tuple[dict[int, int | None], bool]:
-    """The sockets in one datagram, and whether it is the last one. Raises ParseError, OSError for the kernel's errors."""
+    """The sockets in one datagram, and whether it is the last. Raises ParseError, OSError for the kernel's errors."""
     peers: dict[int, int | None] = {}
     try:
         for kind, body in _messages(data):

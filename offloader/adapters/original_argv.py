@@ -1,0 +1,73 @@
+"""Whether a process's argv is still what it was started with, and what its environment says of moving."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from exporter.procfs.pid import parse_environ
+from exporter.procfs.process import ProcessFacts
+
+__all__ = ["Environment", "look", "rewritten"]
+
+_WISH = b"GRID_OFFLOAD"
+_DELETED = " (deleted)"
+_DEFAULT_PATH = os.defpath
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The little that is kept of an environment. `path` is dropped with it once argv was checked."""
+
+    readable: bool
+    wish: str | None = None
+    overwritten: bool = False
+    path: str = field(default=_DEFAULT_PATH, repr=False)
+
+
+def look(raw: bytes | None) -> Environment:
+    """From /proc/PID/environ; a title may have been written over it: then it has bytes, but no assignment."""
+    if raw is None:
+        return Environment(readable=False)
+    variables = parse_environ(raw)
+    wish = variables.get(_WISH)
+    return Environment(
+        readable=True,
+        wish=wish.decode("utf-8", "replace") if wish is not None else None,
+        overwritten=bool(raw) and not variables,
+        path=os.fsdecode(variables.get(b"PATH", os.fsencode(_DEFAULT_PATH))),
+    )
+
+
+def rewritten(known: ProcessFacts, environment: Environment) -> bool:
+    """Whether argv cannot be trusted to start the same program: its first word must lead to the running file.
+
+    A shell started as `-bash` counts as rewritten; so does a program started by a relative path that then changed
+    its directory. A file that was replaced while it ran proves nothing, nor does a PATH that cannot be read.
+    """
+    if environment.overwritten:
+        return True
+    if not known.argv or known.exe is None or known.exe_inode is None or known.exe.endswith(_DELETED):
+        return False
+    word = os.fsdecode(known.argv[0])
+    if "/" not in word and not environment.readable:
+        return False
+    return not any(_is_exe(path, known) for path in _places(word, known.cwd, environment.path))
+
+
+def _places(word: str, cwd: str | None, path: str) -> list[str]:
+    """Where execvp(3) would have found it."""
+    here = cwd or "/"
+    if not word:
+        return []
+    if "/" in word:
+        return [os.path.join(here, word)]  # noqa: PTH118 -- bytes that are no UTF-8 stay as they are
+    return [os.path.join(here, folder, word) for folder in path.split(":")]  # noqa: PTH118 -- same
+
+
+def _is_exe(path: str, known: ProcessFacts) -> bool:
+    try:
+        found = os.stat(path)  # noqa: PTH116 -- same
+    except (OSError, ValueError):
+        return False
+    return (found.st_dev, found.st_ino) == (known.exe_device, known.exe_inode)

@@ -1,0 +1,189 @@
+"""The head's processes as decisions need them, read from /proc.
+
+Works as an ordinary user too, with what the kernel lets it see: what cannot be read is marked, never guessed.
+Environments are looked at for one variable and dropped at once: they hold secrets.
+"""
+
+from __future__ import annotations
+
+import pwd
+import stat
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from exporter.classify import classify
+from exporter.procfs.pid import CgroupMembership, PidStat, PidStatus
+from exporter.procfs.process import ProcessFacts, Procfs
+from exporter.roots import Roots
+from offloader.adapters.edges import Links
+from offloader.adapters.holdings import read_links
+from offloader.adapters.original_argv import Environment, look, rewritten
+from offloader.model import Identity, Process
+
+__all__ = ["ProcessSource"]
+
+_SHORTEST_WINDOW_S = 1.0
+"""CPU times tick in hundredths of a second: a rate over less than this is mostly rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Usage:
+    """CPU time at the beginning of a process's present window, and its rate over the one before."""
+
+    start_ticks: int
+    cpu_ticks: int
+    t: float
+    cores: float
+
+
+class ProcessSource:
+    """Reads all processes; one instance lives as long as the controller, because CPU rates need two readings.
+
+    Blocks for a few hundred microseconds per process (with `detail`; a tenth of that without): call it in a thread.
+    """
+
+    def __init__(self, roots: Roots | None = None, boottime: Callable[[], float] | None = None) -> None:
+        self._procfs = Procfs((roots or Roots()).proc)
+        self._boottime = boottime or _boottime
+        self._usages: dict[int, _Usage] = {}
+        self._lock = threading.Lock()
+
+    def read(self, *, detail: bool) -> Mapping[int, Process]:
+        """All processes by pid.
+
+        Without `detail`: names, relations, CPU and memory, which keeps the CPU rates going while nothing is wrong;
+        its identities lack the executable, so nothing may be acted upon. With `detail`: everything in model.Process.
+        A process seen for the first time is given its average since it started, for want of a second reading.
+        """
+        with self._lock:
+            now = self._boottime()
+            read = self._detailed if detail else self._plain
+            found = read(now)
+            self._usages = {pid: usage for pid, usage in self._usages.items() if pid in found}
+            return found
+
+    def _plain(self, now: float) -> dict[int, Process]:
+        found: dict[int, Process] = {}
+        for pid in self._procfs.pids():
+            stat_, status = self._procfs.stat(pid), self._procfs.status(pid)
+            if stat_ is not None and status is not None:
+                found[pid] = self._light(stat_, status, now)
+        return found
+
+    def _detailed(self, now: float) -> dict[int, Process]:
+        pids = self._procfs.pids()
+        facts = {pid: known for pid in pids if (known := self._procfs.facts(pid)) is not None}
+        links = read_links(self._procfs, [pid for pid, known in facts.items() if not known.kernel_thread])
+        looks = {pid: look(self._procfs.environ_bytes(pid)) for pid in facts}
+        return {
+            pid: self._full(known, links.get(pid, Links()), looks[pid], now)
+            for pid, known in facts.items()
+            if self._still(known)
+        }
+
+    def _still(self, known: ProcessFacts) -> bool:
+        """Whether what was read after the facts belongs to the same process: a pid may have been used again."""
+        again = self._procfs.stat(known.pid)
+        return again is not None and again.start_time == known.start_time
+
+    def _light(self, stat_: PidStat, status: PidStatus, now: float) -> Process:
+        uid, start = status.uids[1], stat_.start_time
+        return Process(
+            identity=Identity(self._procfs.boot_id, stat_.pid, start, uid, 0, 0),
+            ppid=stat_.ppid,
+            pgid=stat_.pgid,
+            sid=stat_.sid,
+            tty_nr=stat_.tty_nr,
+            state=stat_.state,
+            comm=stat_.comm,
+            user=_user(uid),
+            kernel=stat_.kernel_thread,
+            tracer_pid=status.tracer_pid,
+            age_s=self._age(start, now),
+            cpu_cores=self._cores(stat_.pid, start, stat_.ticks, now),
+            rss_bytes=stat_.rss * self._procfs.page_size,
+            swap_bytes=status.swap,
+            environ_readable=False,
+            session_terminal_pgid=stat_.tpgid,
+        )
+
+    def _full(self, known: ProcessFacts, links: Links, environment: Environment, now: float) -> Process:
+        identity = Identity(
+            self._procfs.boot_id, known.pid, known.start_time, known.uid, known.exe_device or 0, known.exe_inode or 0
+        )
+        return Process(
+            identity=identity,
+            ppid=known.ppid,
+            pgid=known.pgid,
+            sid=known.sid,
+            tty_nr=known.tty_nr,
+            state=known.state,
+            comm=known.comm,
+            user=_user(known.uid),
+            argv=known.argv,
+            exe=known.exe,
+            cwd=known.cwd,
+            cgroup=_cgroup(known.cgroups),
+            process_class=classify(known.argv, comm=known.comm),
+            kernel=known.kernel_thread,
+            tracer_pid=known.tracer_pid,
+            set_id=_set_id(known),
+            listening=links.listening,
+            remote_tcp=links.remote_tcp,
+            age_s=self._age(known.start_time, now),
+            cpu_cores=self._cores(known.pid, known.start_time, known.cpu_ticks, now),
+            rss_bytes=known.rss,
+            swap_bytes=known.swap,
+            wish=environment.wish,
+            environ_readable=environment.readable,
+            argv_rewritten=not known.kernel_thread and rewritten(known, environment),
+            edges=links.edges,
+            session_terminal_pgid=known.tpgid,
+        )
+
+    def _age(self, start_ticks: int, now: float) -> float:
+        return max(0.0, now - start_ticks / self._procfs.ticks_per_second)
+
+    def _cores(self, pid: int, start_ticks: int, cpu_ticks: int, now: float) -> float:
+        before = self._usages.get(pid)
+        per_second = self._procfs.ticks_per_second
+        if before is None or before.start_ticks != start_ticks:
+            age = max(self._age(start_ticks, now), 1 / per_second)
+            cores = cpu_ticks / per_second / age
+        elif now - before.t < _SHORTEST_WINDOW_S:
+            return before.cores
+        else:
+            cores = (cpu_ticks - before.cpu_ticks) / per_second / (now - before.t)
+        self._usages[pid] = _Usage(start_ticks, cpu_ticks, now, max(0.0, cores))
+        return max(0.0, cores)
+
+
+def _boottime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@lru_cache(maxsize=4096)
+def _user(uid: int) -> str:
+    """The user's name; its number where it has none. Kept, because a directory service may take its time."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _cgroup(memberships: tuple[CgroupMembership, ...]) -> str:
+    """The path that says most: v2's, else systemd's, else the first that is not the root."""
+    by_rank = sorted(memberships, key=lambda one: (one.hierarchy != 0, "name=systemd" not in one.controllers))
+    return next((one.path for one in by_rank if one.path != "/"), "/" if memberships else "")
+
+
+def _set_id(known: ProcessFacts) -> bool:
+    """Whether it has, or would get again when started, rights that its owner does not have by himself."""
+    real_uid, effective_uid, *_ = known.status.uids
+    real_gid, effective_gid, *_ = known.status.gids
+    marked = (known.exe_mode or 0) & (stat.S_ISUID | stat.S_ISGID)
+    capable = known.status.effective_capabilities != 0 and effective_uid != 0
+    return bool(marked) or capable or real_uid != effective_uid or real_gid != effective_gid
