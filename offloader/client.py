@@ -16,19 +16,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from offloader import error_document
+from offloader import error_document, places
 from offloader.errors import ControllerUnavailable, OffloaderError
 
-__all__ = ["FINAL_STATES", "SOCKET_NAME", "Client", "default_runtime_dir", "default_socket"]
+__all__ = ["FINAL_STATES", "Client"]
 
-SOCKET_NAME = "control.sock"
 FINAL_STATES = frozenset({"done", "rolled_back", "lost"})
 
 _ANSWER_LIMIT = 64 * 1024 * 1024
@@ -39,27 +37,12 @@ _ERRORS_FROM = 400
 Document = dict[str, Any]
 
 
-def default_runtime_dir() -> Path:
-    """Where the controller of this account keeps its socket unless told otherwise."""
-    own = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(own) / "grid-offloader" if own and os.geteuid() != 0 else Path("/run/grid-offloader")
-
-
-def default_socket() -> Path:
-    """GRID_OFFLOADER_SOCKET, else this account's own controller, else the machine's."""
-    named = os.environ.get("GRID_OFFLOADER_SOCKET")
-    if named:
-        return Path(named)
-    own = default_runtime_dir() / SOCKET_NAME
-    return own if own.exists() else Path("/run/grid-offloader") / SOCKET_NAME
-
-
 class Client:
     """One controller. Every call is its own connection: an instance holds no resources and needs no closing."""
 
     def __init__(self, socket: Path | None = None, *, timeout_s: float = 30.0) -> None:
         """Args: socket: path of the controller's socket; timeout_s: for one whole answer (not for followed logs)."""
-        self.socket = socket or default_socket()
+        self.socket = socket or places.socket_path()
         self.timeout_s = timeout_s
 
     async def status(self) -> Document:
@@ -71,9 +54,10 @@ class Client:
         *,
         enabled: bool | None = None,
         mode: str | None = None,
-        thresholds: Mapping[str, float] | None = None,
+        thresholds: Mapping[str, float | None] | None = None,
     ) -> Document:
-        """Switch automatic moving. `thresholds` are ratios by resource. Needs an admin."""
+        """Switch automatic moving. `thresholds` are ratios by resource; None
+        gives the rules their own back. Needs an admin."""
         given = {"enabled": enabled, "mode": mode, "thresholds": dict(thresholds) if thresholds else None}
         return await self._one("POST", "/v1/auto", body=_present(given))
 

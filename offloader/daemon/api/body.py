@@ -132,13 +132,13 @@ def one_of(kind: type[StrEnum]) -> Check:
 
 
 def number_map(keys: type[StrEnum], low: float, high: float) -> Check:
-    """An object with words of an enumeration as keys and numbers above `low` up to `high`."""
+    """An object with words of an enumeration as keys and numbers above `low` up to `high`, or null."""
 
-    def check(value: Any) -> dict[StrEnum, float]:
+    def check(value: Any) -> dict[StrEnum, float | None]:
         if not isinstance(value, dict) or not value:
             raise _wrong(f"must be an object such as {{{next(iter(keys)).value!r}: 0.8}}", value)
         key_of = one_of(keys)
-        return {key_of(key): _number(number, low, high) for key, number in value.items()}
+        return {key_of(key): None if number is None else _number(number, low, high) for key, number in value.items()}
 
     return check
 

@@ -16,11 +16,13 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class AutoRequest:
-    """What `auto` is asked to change; None leaves it as it is."""
+    """What `auto` is asked to change; None leaves it as it is; a threshold
+    of None gives the rules their own back.
+    """
 
     enabled: bool | None = None
     mode: Mode | None = None
-    thresholds: Mapping[Resource, float] | None = None
+    thresholds: Mapping[Resource, float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
