@@ -461,6 +461,7 @@ class Policy:
     min_uid: int = 1000
     multi_user: bool = False
     protected: tuple[str, ...] = ()  # program or script base names (globs) in addition to the built-in ones
+    protected_users: tuple[str, ...] = ()  # accounts whose processes stay where they are
     licensed: tuple[str, ...] = ()  # programs that hold a node-bound licence
     budgets: Budgets = field(default_factory=Budgets)
     thresholds: Mapping[Resource, float] = field(

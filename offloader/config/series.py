@@ -37,7 +37,7 @@ PRESSURE: Final = "grid:node_pressure:ratio"
 """{node, role, resource=cpu|memory|gpu}: how much of the resource is in use, 0..1."""
 
 STALL: Final = "grid:node_pressure_stall:ratio"
-"""{node, role, resource=cpu|memory|io, kind=some|full}: share of time in which work waited (PSI). Absent without PSI."""
+"""{node, role, resource=cpu|memory|io, kind=some|full}: share of time in which work waited. Absent without PSI."""
 
 AGE: Final = "grid:sample_age_seconds"
 """{node, role}: age of the newest raw sample. Goes on growing for 10 minutes after an exporter fell silent."""

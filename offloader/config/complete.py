@@ -1,0 +1,45 @@
+"""Defaults that depend on other values: filled in once, so that a loaded cluster holds only effective values."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from offloader.config.models import Cluster, Node
+from offloader.model import Role
+
+__all__ = ["complete"]
+
+_RAY_DASHBOARD_PORT = 8265
+
+
+def complete(cluster: Cluster) -> Cluster:
+    """The cluster with every derived default in place."""
+    nodes = tuple(_node(node, cluster.prometheus.exporter_port) for node in cluster.nodes)
+    head = next((node for node in nodes if node.role is Role.HEAD), nodes[0])
+    host = f"[{head.address}]" if ":" in head.address else head.address
+    address = cluster.ray.address or f"http://{host}:{_RAY_DASHBOARD_PORT}"
+    return cluster.model_copy(update={"nodes": nodes, "ray": cluster.ray.model_copy(update={"address": address})})
+
+
+def _node(node: Node, exporter_port: int) -> Node:
+    ssh = node.ssh.model_copy(update={"host": node.ssh.host or node.address})
+    return node.model_copy(
+        update={
+            "ssh": ssh,
+            "state_dir": node.state_dir or str(_state_dir(node)),
+            "exporter_port": node.exporter_port or exporter_port,
+            "ray_node_ip": node.ray_node_ip or node.address,
+        }
+    )
+
+
+def _state_dir(node: Node) -> Path:
+    """Of the account that we are on that node; its home is taken to be where it is here."""
+    if node.role is Role.HEAD or node.ssh.user is None:
+        root, home = os.geteuid() == 0, Path.home()
+    else:
+        root = node.ssh.user == "root"
+        home = Path(os.path.expanduser(f"~{node.ssh.user}"))  # noqa: PTH111 -- Path raises for accounts unknown here
+        home = home if home.is_absolute() else Path("/home") / node.ssh.user
+    return Path("/var/lib/grid-offloader") if root else home / ".local/state/grid-offloader"

@@ -1,0 +1,154 @@
+"""What no single field can tell: heads, duplicates, reserved labels, secrets' modes, files that are not there."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from glob import glob
+from pathlib import Path
+from typing import NamedTuple
+
+from offloader.config.document import Document, Location
+from offloader.config.models import Cluster, Node
+from offloader.config.problems import Problem
+from offloader.config.secrets import exposure
+from offloader.config.validate import Validated
+from offloader.model import Role
+
+__all__ = ["Findings", "crosscheck", "expand"]
+
+_RESERVED_LABELS = ("node", "role", "job", "instance")
+_LONGEST_SOCKET_PATH = 107  # man 7 unix: sun_path has 108 bytes with its NUL
+
+
+class Findings(NamedTuple):
+    """Problems forbid to use the file, warnings do not."""
+
+    problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+
+def crosscheck(found: Validated[Cluster], document: Document, base: Path) -> Findings:
+    """Check what was understood of a cluster file; `base` is its directory."""
+    if found.value is None:
+        return Findings((), ())
+    cluster = found.value
+    check = _Check(cluster, document, base)
+    problems = [*check.thresholds(), *check.secrets()]
+    # In lists something may have been put aside: then "no head" would mislead, and positions are shifted.
+    if found.sound("nodes"):
+        problems += [*check.heads(), *check.duplicates(), *check.labels()]
+    if found.sound("classes"):
+        problems += check.classes()
+    for section in ("auto_offload", "prometheus"):
+        if found.sound(section, "rule_files"):
+            problems += check.files(section)
+    return Findings(tuple(problems), tuple(check.warnings()))
+
+
+def expand(patterns: tuple[str, ...], base: Path) -> tuple[Path, ...]:
+    """The files that patterns with wildcards name, sorted, each once. Relative ones count from `base`."""
+    named = (str(base / Path(pattern).expanduser()) for pattern in patterns)
+    return tuple(dict.fromkeys(Path(path) for pattern in named for path in sorted(glob(pattern))))  # noqa: PTH207 -- absolute patterns
+
+
+class _Check:
+    def __init__(self, cluster: Cluster, document: Document, base: Path) -> None:
+        self.cluster = cluster
+        self.document = document
+        self.base = base
+
+    def heads(self) -> Iterator[Problem]:
+        heads = [index for index, node in enumerate(self.cluster.nodes) if node.role is Role.HEAD]
+        if not heads:
+            yield self.document.problem(("nodes",), "no node has the role head; give it to the one to be relieved")
+        for index in heads[1:]:
+            first = self.cluster.nodes[heads[0]].name
+            yield self.document.problem(("nodes", index, "role"), f"a second head ({first} is one); there is only one")
+
+    def duplicates(self) -> Iterator[Problem]:
+        for key in ("name", "address"):
+            first: dict[str, Node] = {}
+            for index, node in enumerate(self.cluster.nodes):
+                value = str(getattr(node, key))
+                if (other := first.setdefault(value.lower(), node)) is not node:
+                    owner = "" if key == "name" else f" by {other.name}"
+                    yield self.document.problem(("nodes", index, key), f"{key} {value} is taken already{owner}")
+
+    def labels(self) -> Iterator[Problem]:
+        for index, node in enumerate(self.cluster.nodes):
+            for label in node.labels:
+                if label in _RESERVED_LABELS or label.startswith("__"):
+                    location: Location = ("nodes", index, "labels", label)
+                    yield self.document.problem(location, f'label "{label}" is set by us or by Prometheus', at_key=True)
+
+    def thresholds(self) -> Iterator[Problem]:
+        auto = self.cluster.auto_offload
+        limits = {"cpu": auto.thresholds.cpu, "memory": auto.thresholds.memory, "gpu": auto.thresholds.gpu}
+        for resource, threshold in limits.items():
+            if threshold <= auto.target_margin:
+                message = f"not above target_margin: no {resource} target could exist"
+                yield self.document.problem(("auto_offload", "thresholds", resource), message)
+
+    def classes(self) -> Iterator[Problem]:
+        for index, pattern in enumerate(self.cluster.classes):
+            if not pattern.names and not pattern.words:
+                yield self.document.problem(("classes", index), "needs names or words, else it matches nothing")
+
+    def secrets(self) -> Iterator[Problem]:
+        for location, path in self._secrets():
+            if path is not None and (problem := exposure(path)) is not None:
+                yield self.document.problem(location, problem)
+        socket = str(self.cluster.controller.socket)
+        if len(os.fsencode(socket)) > _LONGEST_SOCKET_PATH:
+            message = f"{socket} is longer than a socket's path may be ({_LONGEST_SOCKET_PATH} bytes)"
+            yield self.document.problem(("controller", "socket"), message)
+
+    def files(self, section: str) -> Iterator[Problem]:
+        patterns = getattr(self.cluster, section).rule_files
+        for index, pattern in enumerate(patterns):
+            if not expand((pattern,), self.base):
+                yield self.document.problem((section, "rule_files", index), f"no file matches {pattern}")
+
+    def warnings(self) -> Iterator[Problem]:
+        for location, path in self._secrets():
+            if path is not None and os.access(path.parent, os.X_OK) and not path.exists():
+                yield self.document.problem(location, f"{path} does not exist (yet)")
+        for index, node in enumerate(self.cluster.nodes):
+            if node.role is Role.HEAD and self.document.has(("nodes", index, "share")):
+                yield self.document.problem(
+                    ("nodes", index, "share"), "without effect: a head never lends", at_key=True
+                )
+        yield from self._lending_under_pressure()
+        yield from self._writable()
+
+    def _secrets(self) -> tuple[tuple[Location, Path | None], ...]:
+        return (
+            (("prometheus", "bearer_token_file"), self.cluster.prometheus.bearer_token_file),
+            (("ray", "token_file"), self.cluster.ray.token_file),
+            (("controller", "webhook_token_file"), self.cluster.controller.webhook_token_file),
+        )
+
+    def _lending_under_pressure(self) -> Iterator[Problem]:
+        lending, limits = self.cluster.sharing.thresholds, self.cluster.auto_offload.thresholds
+        pairs = {
+            "cpu": (lending.cpu.max_used, limits.cpu),
+            "memory": (lending.memory.max_used, limits.memory),
+            "gpu": (lending.gpu.max_used, limits.gpu),
+        }
+        for resource, (used, limit) in pairs.items():
+            if used > limit:
+                yield self.document.problem(
+                    ("sharing", "thresholds", resource, "max_used"),
+                    f"above the threshold for {resource}: a worker in trouble would still offer it",
+                )
+
+    def _writable(self) -> Iterator[Problem]:
+        """Who may write this file decides which processes are stopped."""
+        try:
+            mode = stat.S_IMODE(Path(self.document.file).stat().st_mode)
+        except OSError:
+            return
+        if mode & 0o002:
+            yield Problem(self.document.file, 1, 1, f"everybody may write this file: chmod o-w {self.document.file}")
