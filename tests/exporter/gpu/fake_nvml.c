@@ -5,6 +5,7 @@
  *   gpu INDEX FIELD VALUE               uuid name util memory_total memory_used temperature power mig ecc0 ecc1
  *   process INDEX PID BYTES             a compute process; BYTES of -1: not available
  *   used INDEX PID TIMESTAMP PERCENT    a utilisation sample; "used INDEX !N" makes the call fail
+ *   slot INDEX PID TIMESTAMP PERCENT    the same, but comes back at every call however old: a slot full of garbage
  *   hang SECONDS                        every sampling call of utilisation sleeps so long
  */
 #include <stdio.h>
@@ -145,8 +146,9 @@ int nvmlDeviceGetProcessUtilization(void *handle, used_sample *out, unsigned *co
     while (file && fgets(line, sizeof line, file)) {
         int index;
         used_sample sample = {0};
-        if (sscanf(line, "used %d %u %llu %u", &index, &sample.pid, &sample.when, &sample.sm) != 4) continue;
-        if (index != *(int *)handle || sample.when <= since) continue;
+        char kind[8];
+        if (sscanf(line, "%7s %d %u %llu %u", kind, &index, &sample.pid, &sample.when, &sample.sm) != 5) continue;
+        if (index != *(int *)handle || (strcmp(kind, "slot") && (strcmp(kind, "used") || sample.when <= since))) continue;
         if (found < room) out[found] = sample;
         found++;
     }
