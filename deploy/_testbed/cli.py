@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -89,6 +90,7 @@ def _add_groups(commands: Any) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = parser().parse_args(argv)
+    os.umask(0o022)  # the caller's must not decide what sshd thinks of its directories
     try:
         settings = load()
         if arguments.command == "status":

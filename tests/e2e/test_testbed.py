@@ -238,6 +238,14 @@ def test_refuses_a_directory_that_is_not_its_own(no_spare, tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "precious"]
 
 
+def test_callers_umask_does_not_matter(no_spare):
+    """Neither 0 (sshd refuses writable directories) nor 077 (users could not enter theirs)."""
+    for umask in (0, 0o077):
+        subprocess.run([PROGRAM, "up"], env=SPARE, umask=umask, check=True, capture_output=True, timeout=60)
+        spare("exec", "gpu1", "--user", "alice", "--", "ssh", "gpu2", "true")
+        spare("down")
+
+
 def test_subnet_in_use_is_refused(testbed, no_spare):
     """A second test bed on the same addresses says what to change."""
     subnet = ".".join(testbed.ip("gpu1").split(".")[:3]) + ".0/24"
