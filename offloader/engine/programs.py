@@ -1,0 +1,222 @@
+"""Which programs are never moved, and below which ones a job begins: tables of names.
+
+Names are whole base names of program, script or module (shell patterns where a family shares a prefix), as
+`exporter.classify.command_of` finds them in argv, plus the kernel's `comm` and the executable's name. A name too many
+only protects more.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from exporter.classify import command_of
+from offloader.model import Process, Reason
+
+__all__ = ["Boundary", "Protection", "boundary_by_name", "is_interactive_shell", "matches", "names_of", "protection_of"]
+
+
+class Boundary(StrEnum):
+    """What ends the climb to the top of a job, seen from below."""
+
+    SHELL = "interactive shell"
+    LOGIN = "login"
+    MULTIPLEXER = "terminal multiplexer"
+    MANAGER = "service manager"
+    SUPERVISOR = "supervisor"
+    CRON = "cron"
+    SCHEDULER = "batch scheduler"
+    OWN = "grid-offloader's own parent"
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """A family of programs that is never moved. `what` continues "it is …"; `paths` are patterns of script paths."""
+
+    reason: Reason
+    what: str
+    names: frozenset[str]
+    paths: tuple[str, ...] = ()
+
+
+def _set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+SHELLS = _set("sh bash dash zsh ksh mksh fish tcsh csh ash rbash")
+
+BOUNDARIES: Mapping[Boundary, frozenset[str]] = {
+    Boundary.LOGIN: _set("sshd sshd-session sshd-auth login su agetty getty gdm-session-worker dropbear in.rshd"),
+    Boundary.MULTIPLEXER: _set("tmux tmux:* screen SCREEN zellij dtach abduco mosh-server byobu"),
+    Boundary.MANAGER: _set("systemd init tini dumb-init openrc-run launchd"),
+    Boundary.SUPERVISOR: _set("supervisord runsv s6-supervise monit circusd pm2 supervise"),
+    Boundary.CRON: _set("cron crond CRON atd anacron fcron"),
+    Boundary.SCHEDULER: _set(
+        "slurmd slurmstepd sge_execd sge_shepherd pbs_mom pbs_tmrsh res sbatchd condor_startd condor_starter"
+    ),
+}
+
+PROTECTED: tuple[Protection, ...] = (
+    Protection(
+        Reason.PROTECTED,
+        "a part of grid-offloader",
+        _set("grid-offloader grid-exporter launcher-*.pyz offloader exporter"),
+    ),
+    Protection(
+        Reason.PROTECTED,
+        "a part of Ray",
+        _set("raylet gcs_server ray ray::* plasma_store"),
+        ("*/ray/dashboard/*", "*/ray/_private/*", "*/ray/autoscaler/*", "*/ray/core/src/ray/*"),
+    ),
+    Protection(
+        Reason.PROTECTED,
+        "a part of the monitoring",
+        _set(
+            "prometheus alertmanager grafana grafana-server node_exporter process-exporter dcgm-exporter pushgateway "
+            "promtool"
+        ),
+    ),
+    Protection(Reason.PROTECTED, "what people log in through", BOUNDARIES[Boundary.LOGIN]),
+    Protection(Reason.INTERACTIVE, "a terminal multiplexer", BOUNDARIES[Boundary.MULTIPLEXER]),
+    Protection(
+        Reason.PROTECTED,
+        "a part of the system",
+        BOUNDARIES[Boundary.MANAGER]
+        | BOUNDARIES[Boundary.SUPERVISOR]
+        | BOUNDARIES[Boundary.CRON]
+        | _set(
+            "systemd-* dbus-daemon dbus-broker* polkitd rsyslogd syslog-ng chronyd ntpd udevd sssd* nscd nslcd munged "
+            "rpcbind rpc.* automount autofs snapd cupsd (sd-pam) gpg-agent ssh-agent runsvdir s6-svscan "
+            "nvidia-persistenced dockerd containerd containerd-shim* conmon crio runc"
+        ),
+    ),
+    Protection(
+        Reason.PROTECTED,
+        "a daemon of the batch scheduler",
+        BOUNDARIES[Boundary.SCHEDULER]
+        | _set(
+            "slurmctld slurmdbd slurmrestd sge_qmaster pbs_server pbs_server.bin pbs_sched pbs_comm lim mbatchd "
+            "mbschd condor_*"
+        ),
+    ),
+    Protection(
+        Reason.SCHEDULER_CLIENT,
+        "a client that holds an allocation, a container or a connection",
+        _set(
+            "srun salloc sbatch sattach qrsh qlogin qsub qsh bsub lsrun blaunch mpirun mpiexec mpiexec.* orterun "
+            "prterun prte orted hydra_pmi_proxy docker podman nerdctl kubectl apptainer singularity ssh autossh "
+            "mosh-client"
+        ),
+    ),
+    Protection(
+        Reason.WORKFLOW_DRIVER,
+        "a workflow driver or notebook server",
+        _set(
+            "snakemake nextflow nextflow.cli.* luigi luigid airflow cromwell* toil* cwltool dagster prefect jupyter "
+            "jupyter-* jupyterhub jupyterlab notebook ipykernel ipykernel_launcher marimo"
+        ),
+    ),
+    Protection(
+        Reason.FILE_TRANSFER,
+        "a file transfer",
+        _set(
+            "rsync scp sftp sftp-server rclone globus* bbcp lftp ncftp wget curl aria2c ftp gridftp* axel croc restic "
+            "borg"
+        ),
+    ),
+    Protection(
+        Reason.INTERACTIVE,
+        "a program that people work in",
+        _set(
+            "vi vim vim.* nvim nano pico emacs emacs-* emacsclient joe micro hx kak mcedit mc less more man top htop "
+            "btop code-server code-tunnel rserver rsession remote-dev-server* pycharm idea gdb lldb ipython "
+            "Xorg Xwayland Xvnc gnome-shell gnome-session* plasmashell kwin_* xrdp* firefox* chrome chromium*"
+        ),
+        ("*/.vscode-server/*", "*/.cursor-server/*", "*/.vscode-remote/*", "*/JetBrains/RemoteDev/*"),
+    ),
+    Protection(
+        Reason.DAEMON,
+        "a database or message server",
+        _set(
+            "postgres postmaster mysqld mariadbd redis-server valkey-server memcached mongod etcd influxd "
+            "clickhouse-server rabbitmq-server"
+        ),
+    ),
+)
+"""First match decides; patterns hold `*` only."""
+
+
+@lru_cache(maxsize=8192)
+def _names(argv: tuple[bytes, ...], comm: str, exe: str | None) -> frozenset[str]:
+    command = command_of(argv) if argv else None
+    found = {comm, _base((exe or "").removesuffix(" (deleted)"))}
+    if argv:
+        found.add(_base(argv[0].decode("utf-8", "replace")).removeprefix("-"))
+    if command is not None:
+        module = command.module or ""
+        found |= {command.program, command.script or "", module, module.partition(".")[0]}
+    return frozenset(found - {""})
+
+
+def names_of(process: Process) -> frozenset[str]:
+    """The base names that tell what a process is: program (wrappers peeled off), script, module, comm, executable."""
+    return _names(process.argv, process.comm, process.exe)
+
+
+def _base(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def is_interactive_shell(process: Process) -> bool:
+    """Whether people type into it: a shell without script and `-c` that is a login shell, has `-i` or a terminal.
+
+    `ssh host bash -s < script` has no terminal and is a job; `bash < script` on a terminal cannot be told from one
+    that waits for input by argv: it counts as interactive, and shares its process group with what it starts, so that
+    closure joins both and the job is refused.
+    """
+    if not process.argv:
+        return False
+    command = command_of(process.argv)
+    if command.program not in SHELLS or command.script is not None or command.inline:
+        return False
+    options = [argument for argument in process.argv[1:] if argument.startswith(b"-") and argument[1:2] != b"-"]
+    asked = process.argv[0].startswith(b"-") or any(b"i" in option for option in options) or b"--login" in process.argv
+    return asked or process.tty_nr != 0
+
+
+def boundary_by_name(process: Process) -> Boundary | None:
+    """What kind of boundary a process is, told from itself alone."""
+    if is_interactive_shell(process):
+        return Boundary.SHELL
+    names = names_of(process)
+    return next((kind for kind, patterns in BOUNDARIES.items() if _any(names, patterns)), None)
+
+
+def protection_of(process: Process) -> Protection | None:
+    """The family of protected programs that a process belongs to."""
+    names = names_of(process)
+    paths = _paths(process.argv)
+    for protection in PROTECTED:
+        by_path = any(fnmatchcase(path, pattern) for pattern in protection.paths for path in paths)
+        if by_path or _any(names, protection.names):
+            return protection
+    return None
+
+
+def matches(process: Process, patterns: tuple[str, ...]) -> bool:
+    """Whether one of the process's names fits one of the patterns that people wrote."""
+    return any(fnmatchcase(name, pattern) for name in names_of(process) for pattern in patterns)
+
+
+@lru_cache(maxsize=8192)
+def _any(names: frozenset[str], patterns: frozenset[str]) -> bool:
+    if names & patterns:
+        return True
+    families = [pattern for pattern in patterns if "*" in pattern]
+    return any(fnmatchcase(name, pattern) for name in names for pattern in families)
+
+
+def _paths(argv: tuple[bytes, ...]) -> tuple[str, ...]:
+    """The arguments that may be the program's and the script's paths: some of the first four."""
+    return tuple(part.decode("utf-8", "replace") for part in argv[:4] if b"/" in part and not part.startswith(b"-"))

@@ -1,0 +1,156 @@
+"""What the engine remembers between ticks and what it says in one, with the round trip through plain dicts.
+
+Times are Unix seconds. All types are frozen; a tick makes new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from offloader.errors import JournalError
+from offloader.model import Identity, Reason, Resource, Truth
+
+__all__ = ["EngineState", "Failure", "RulePhase", "RuleState", "Target", "Verdict", "identity_key"]
+
+
+class RulePhase(StrEnum):
+    """Where a rule stands for one node; docs/engine.md holds the table of transitions.
+
+    Cooling lies over the other four: they go on being reckoned beneath it, only nothing is moved.
+    """
+
+    INACTIVE = "inactive"
+    PENDING = "pending"
+    FIRING = "firing"
+    RELIEVING = "relieving"
+    COOLING = "cooling"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """One rule on one node.
+
+    `phase` is what people see; `beneath` is the same unless the phase is cooling. `held_s` is the time served of
+    `for`; `true_t` the last time at which relief was not reached, for `keep_firing_for`; `moved_t` the last time at
+    which a move off this node committed or failed; `failed` counts this rule's failed moves since its last good one.
+    """
+
+    phase: RulePhase = RulePhase.INACTIVE
+    beneath: RulePhase = RulePhase.INACTIVE
+    phase_t: float = 0.0
+    held_s: float = 0.0
+    last_t: float | None = None
+    last_truth: Truth = Truth.FALSE
+    true_t: float | None = None
+    unknown_t: float | None = None
+    moved_t: float | None = None
+    started_t: float | None = None
+    failed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dict for the journal."""
+        return {name: str(value) if isinstance(value, StrEnum) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RuleState:
+        """Inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
+        converted = {
+            "phase": RulePhase(data["phase"]),
+            "beneath": RulePhase(data["beneath"]),
+            "last_truth": Truth(data["last_truth"]),
+        }
+        return cls(**{**data, **converted})
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A move that failed, remembered as long as it may quarantine its process."""
+
+    move: str
+    process: str  # identity_key
+    t: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """Everything that the engine carries from tick to tick: one document in the journal.
+
+    `rules` is keyed by (rule key, node), `moved_t` by node.
+    """
+
+    rules: Mapping[tuple[str, str], RuleState] = field(default_factory=dict)
+    moved_t: Mapping[str, float] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
+    started_t: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts and lists: rules as {rule key: {node: state}}."""
+        rules: dict[str, dict[str, Any]] = {}
+        for (key, node), state in self.rules.items():
+            rules.setdefault(key, {})[node] = state.to_json()
+        return {
+            "rules": rules,
+            "moved_t": dict(self.moved_t),
+            "failures": [asdict(failure) for failure in self.failures],
+            "started_t": self.started_t,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> EngineState:
+        """Inverse of `to_json`.
+
+        Raises:
+            JournalError: it is not such a document (a damaged journal, or one of another version).
+        """
+        try:
+            rules = {
+                (key, node): RuleState.from_json(state)
+                for key, nodes in data["rules"].items()
+                for node, state in nodes.items()
+            }
+            failures = tuple(Failure(**failure) for failure in data["failures"])
+            return cls(rules, dict(data["moved_t"]), failures, data["started_t"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise JournalError(f"the engine's state in the journal cannot be read: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one evaluation says: may the rule act now, and if not, why.
+
+    `value` holds the load of frozen originals too. `excess` is how far it is above relief (0 when it is not known or
+    below). `alert` is set when unknown has lasted so long that the state was reset.
+    """
+
+    truth: Truth
+    phase: RulePhase
+    acting: bool
+    threshold: float
+    relief: float
+    value: float | None = None
+    age_s: float | None = None
+    excess: float = 0.0
+    reason: Reason | None = None
+    detail: str = ""
+    alert: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a candidate fits: the pressures that its node would have with it (ratios)."""
+
+    node: str
+    predicted: Mapping[Resource, float]
+
+    @property
+    def highest(self) -> float:
+        """The fullest resource after the move."""
+        return max(self.predicted.values(), default=0.0)
+
+
+def identity_key(identity: Identity) -> str:
+    """One string that names a process for ever."""
+    return f"{identity.boot_id}:{identity.pid}:{identity.start_ticks}"
