@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from _testbed import files, monitoring, network, nodes, ray_cluster
-from _testbed.cgroups import Group, hierarchies
 from _testbed.errors import MissingRequirementError, TestbedError
 from _testbed.settings import MARKER, Node, Settings
 from _testbed.shell import run, say, wait_until
@@ -23,7 +22,7 @@ NEEDED = ({"cpu", "cpu.max"}, {"memory", "memory.max"}, {"freezer", "cgroup.free
 PID_MAX = Path("/proc/sys/kernel/pid_max")
 
 
-def missing() -> list[str]:
+def missing(settings: Settings) -> list[str]:
     """What this machine lacks for a test bed, each with what to do about it."""
     if os.geteuid():
         return ["root: nodes are made of namespaces, links and control groups; run it with sudo"]
@@ -32,7 +31,8 @@ def missing() -> list[str]:
         files.sshd_program()
     except MissingRequirementError as error:
         lacking.append(str(error))
-    if not hierarchies() or not all(os.access(hierarchy.mount, os.W_OK) for hierarchy in hierarchies()):
+    hierarchies = settings.group().hierarchies
+    if not hierarchies or not all(os.access(hierarchy.mount, os.W_OK) for hierarchy in hierarchies):
         lacking.append("control groups: /sys/fs/cgroup must be mounted and writable (in a container: --privileged)")
     if not lacking:
         try:
@@ -72,7 +72,7 @@ def _acquire(descriptor: int) -> None:
 
 def up(settings: Settings) -> None:
     """Bring up everything that is not up. Raises MissingRequirementError naming all that the machine lacks."""
-    if lacking := missing():
+    if lacking := missing(settings):
         raise MissingRequirementError("this machine cannot hold a test bed; it lacks\n  " + "\n  ".join(lacking))
     files.claim(settings)
     _remember_pid_max(settings)
@@ -88,9 +88,9 @@ def down(settings: Settings, *, keep_files: bool = False) -> None:
     """End and remove everything, from whatever state: processes first, by id, through their control groups."""
     for node in settings.nodes:
         nodes.crash(settings, node)
-    Group(settings.name).kill()
+    settings.group().kill()
     network.destroy(settings)
-    Group(settings.name).remove()
+    settings.group().remove()
     _restore_pid_max(settings)
     entries = {path.name for path in settings.root.iterdir()}
     if MARKER in entries and not keep_files:
@@ -105,7 +105,7 @@ def down(settings: Settings, *, keep_files: bool = False) -> None:
 
 def start_witness(settings: Settings) -> None:
     """Start the recorder unless it runs."""
-    members = Group(f"{settings.name}/witness")
+    members = settings.group("witness")
     if members.pids():
         return
     members.create()
@@ -139,7 +139,7 @@ def status(settings: Settings) -> dict[str, Any]:
         "shared": str(settings.shared),
         "ray": asdict(reach) if (reach := ray_cluster.access(settings)) else None,
         "prometheus": monitoring.url(settings),
-        "witness": bool(Group(f"{settings.name}/witness").pids()),
+        "witness": bool(settings.group("witness").pids()),
         "nodes": [_node_status(settings, node) for node in settings.nodes],
     }
 

@@ -46,24 +46,26 @@ def parse(mountinfo: str) -> tuple[Hierarchy, ...]:
 
 
 @cache
-def hierarchies() -> tuple[Hierarchy, ...]:
-    """The hierarchies of this machine."""
-    return parse(Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
+def hierarchies(*, unified_only: bool = False) -> tuple[Hierarchy, ...]:
+    """The hierarchies of this machine, or its cgroup v2 alone."""
+    found = parse(Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
+    return tuple(each for each in found if each.unified or not unified_only)
 
 
 @dataclass(frozen=True)
 class Group:
-    """The control group `path` (such as `gt/gpu1`) in all hierarchies."""
+    """The control group `path` (such as `gt/gpu1`) in several hierarchies."""
 
     path: str
+    hierarchies: tuple[Hierarchy, ...]
 
     def directories(self) -> list[Path]:
         """Where it is or would be."""
-        return [hierarchy.mount / self.path for hierarchy in hierarchies()]
+        return [hierarchy.mount / self.path for hierarchy in self.hierarchies]
 
     def create(self) -> None:
         """Make it, with the controllers that v2 hands down only on request."""
-        for hierarchy in hierarchies():
+        for hierarchy in self.hierarchies:
             directory = hierarchy.mount / self.path
             directory.mkdir(parents=True, exist_ok=True)
             if hierarchy.unified:

@@ -27,6 +27,7 @@ environment:
   GRID_TESTBED_DIR     state directory [/var/lib/grid-testbed-NAME]
   GRID_TESTBED_CPU     cores per node [0.66]
   GRID_TESTBED_MEMORY  bytes per node [6442450944]
+  GRID_TESTBED_CGROUPS machine: as mounted here [default]; v2: cgroup v2 alone
 """
 
 

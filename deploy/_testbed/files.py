@@ -8,7 +8,6 @@ import os
 import shutil
 from pathlib import Path
 
-from _testbed.cgroups import hierarchies
 from _testbed.errors import MissingRequirementError, TestbedError
 from _testbed.settings import MARKER, PROJECT, USERS, Node, Settings
 from _testbed.shell import run
@@ -102,7 +101,7 @@ def create_node(settings: Settings, node: Node) -> Path:
         "node_dir": str(own),
         "private": str(settings.private),
         "keep": [str(PROJECT), str(settings.root)],
-        "cgroups": [hierarchy.options for hierarchy in hierarchies()],
+        "cgroups": [hierarchy.options for hierarchy in settings.group().hierarchies],
         "path": search_path(settings),
         "sshd": [sshd, "-D", "-f", str(own / "sshd_config"), "-E", str(own / "sshd.log")],
         "sshd_environment": sshd_environment,

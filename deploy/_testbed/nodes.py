@@ -23,7 +23,7 @@ NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
 
 def group(settings: Settings, node: Node) -> Group:
     """The node's control group."""
-    return Group(f"{settings.name}/{node.name}")
+    return settings.group(node.name)
 
 
 def pid(settings: Settings, node: Node) -> int | None:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from _testbed.cgroups import Group, hierarchies
 from _testbed.errors import TestbedError
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -45,6 +46,7 @@ class Settings:
     directory: str = f"/var/lib/grid-testbed-{DEFAULT_NAME}"
     cpu: float = 0.66
     memory: int = 6 << 30
+    unified_only: bool = False  # nodes as on a host without cgroup v1; without its controllers they have no limits
 
     @property
     def root(self) -> Path:
@@ -94,6 +96,10 @@ class Settings:
                 return node
         raise TestbedError(f"there is no node {name!r}; there are: {', '.join(DEFAULT_NODES)}")
 
+    def group(self, member: str = "") -> Group:
+        """The control group of a member (a node, `witness`), or the one above them all."""
+        return Group(f"{self.name}/{member}".rstrip("/"), hierarchies(unified_only=self.unified_only))
+
     def link(self, node: Node) -> str:
         """The machine's end of the node's network cable."""
         return f"{self.name}v{node.index}"
@@ -110,8 +116,7 @@ class Settings:
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings of the running test bed, else those that the environment asks for.
 
-    GRID_TESTBED_NAME (prefix of links and cgroups), GRID_TESTBED_SUBNET, GRID_TESTBED_DIR, GRID_TESTBED_CPU (cores per
-    node), GRID_TESTBED_MEMORY (bytes per node). Raises TestbedError for a value that makes no sense.
+    The variables are those that `deploy/testbed --help` lists. Raises TestbedError for a value that makes no sense.
     """
     name = environ.get("GRID_TESTBED_NAME", DEFAULT_NAME)
     directory = Path(environ.get("GRID_TESTBED_DIR", f"/var/lib/grid-testbed-{name}")).resolve()
@@ -127,7 +132,10 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         memory = int(environ.get("GRID_TESTBED_MEMORY", Settings.memory))
     except ValueError as error:
         raise TestbedError(f"GRID_TESTBED_SUBNET, GRID_TESTBED_CPU or GRID_TESTBED_MEMORY: {error}") from error
-    return Settings(name, subnet, str(directory), cpu, memory)
+    cgroups = environ.get("GRID_TESTBED_CGROUPS", "machine")
+    if cgroups not in {"machine", "v2"}:
+        raise TestbedError(f"GRID_TESTBED_CGROUPS={cgroups!r}: use machine (what is mounted here) or v2 (that alone)")
+    return Settings(name, subnet, str(directory), cpu, memory, unified_only=cgroups == "v2")
 
 
 def _from_marker(stored: dict[str, Any]) -> Settings:

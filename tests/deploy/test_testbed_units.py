@@ -35,27 +35,29 @@ def test_unified_hierarchy():
 
 
 @pytest.fixture
-def unified(tmp_path, monkeypatch):
+def unified(tmp_path):
     """A cgroup v2 tree made of ordinary files."""
     (tmp_path / "cgroup.controllers").write_text("cpuset cpu io memory pids\n")
     for directory in (tmp_path, tmp_path / "gt", tmp_path / "gt/gpu1"):
         directory.mkdir(exist_ok=True)
         for name in ("cgroup.subtree_control", "cpu.max", "memory.max", "cgroup.procs"):
             (directory / name).write_text("")
-    monkeypatch.setattr(cgroups, "hierarchies", lambda: (cgroups.Hierarchy(tmp_path, ""),))
     return tmp_path
 
 
+def group_in(unified):
+    return cgroups.Group("gt/gpu1", (cgroups.Hierarchy(unified, ""),))
+
+
 def test_v2_controllers_are_handed_down(unified):
-    cgroups.Group("gt/gpu1").create()
+    group_in(unified).create()
     assert (unified / "cgroup.subtree_control").read_text() == "+pids"  # the last of three writes
     assert (unified / "gt/cgroup.subtree_control").read_text() == "+pids"
     assert (unified / "gt/gpu1/cgroup.subtree_control").read_text() == ""
 
 
 def test_v2_limits(unified):
-    group = cgroups.Group("gt/gpu1")
-    group.limit(0.66, 1 << 30)
+    group_in(unified).limit(0.66, 1 << 30)
     assert (unified / "gt/gpu1/cpu.max").read_text() == "66000 100000"
     assert (unified / "gt/gpu1/memory.max").read_text() == "1073741824"
 
@@ -82,6 +84,7 @@ def test_running_test_bed_keeps_its_settings(tmp_path):
         {"GRID_TESTBED_SUBNET": "10.77.0.1/24"},
         {"GRID_TESTBED_CPU": "half"},
         {"GRID_TESTBED_MEMORY": "6G"},
+        {"GRID_TESTBED_CGROUPS": "v3"},
     ],
 )
 def test_bad_settings_are_named(environment):

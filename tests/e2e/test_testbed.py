@@ -21,6 +21,14 @@ SPARE = os.environ | {
     "GRID_TESTBED_DIR": str(SPARE_DIRECTORY),
 }
 
+FREEZE_IN_V2 = """
+mkdir /sys/fs/cgroup/child; cd /sys/fs/cgroup/child
+sleep 100 >/dev/null 2>&1 &
+echo $! >cgroup.procs; echo 1 >cgroup.freeze
+until grep -q 'frozen 1' cgroup.events; do :; done
+ls .. | grep -cE '^(cpu|freezer|memory|unified)$'; mount | grep -c ' type cgroup'
+"""
+
 
 def spare(*arguments, check=True):
     return subprocess.run([PROGRAM, *arguments], env=SPARE, check=check, capture_output=True, text=True, timeout=60)
@@ -65,9 +73,10 @@ def test_nodes_are_hosts_of_their_own(testbed):
     for number, node in enumerate(("gpu-master", "gpu1", "gpu2"), start=1):
         seen = testbed.exec(
             node,
-            ["sh", "-c", "hostname; hostname -I; ls -A /tmp; echo $$; grep -c . /proc/self/cgroup; cat /proc/1/comm"],
+            ["sh", "-c", "hostname; hostname -I; echo $$; cat /proc/1/comm; grep -E ':(freezer|):' /proc/self/cgroup"],
         )
-        name, address, pid, _, init = seen.stdout.split()
+        name, address, pid, init, *groups = seen.stdout.split()
+        assert all(group.endswith(":/") for group in groups)
         assert (name, address, init) == (node, testbed.ip(node), "python3")
         assert number * 300_000 < int(pid) < (number + 1) * 300_000
     testbed.exec(
@@ -221,6 +230,16 @@ def test_down_cleans_up_after_a_crash_half_way(no_spare, after_ms):
         assert json.loads(spare("status", "--format", "json").stdout)["up"]
     spare("down")
     assert traces() == []
+
+
+def test_nodes_with_cgroup_v2_alone(no_spare):
+    """The node's own group is the root of its only hierarchy; its processes can be frozen there."""
+    subprocess.run(
+        [PROGRAM, "up"], env=SPARE | {"GRID_TESTBED_CGROUPS": "v2"}, check=True, capture_output=True, timeout=60
+    )
+    done = spare("exec", "gpu1", "--", "bash", "-c", FREEZE_IN_V2, check=False)
+    assert done.stdout.split() == ["0", "1"], done.stderr
+    spare("exec", "gpu2", "--", "ssh", "gpu1", "true")
 
 
 def test_refuses_a_directory_that_is_not_its_own(no_spare, tmp_path):
