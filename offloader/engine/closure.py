@@ -16,16 +16,18 @@ from offloader.model import Process
 
 __all__ = ["Closure", "Family", "OpenEdge", "ancestors"]
 
+OUTSIDE = "outside:"
+"""How the reader of /proc marks an edge whose other end is at no visible process (model.Process.edges)."""
 _DEAD = frozenset("ZXx")
 
 
 @dataclass(frozen=True, slots=True)
 class OpenEdge:
-    """A kernel object that a member shares with a process outside."""
+    """A kernel object that a member shares with a process outside; `peer` is None where that one is not visible."""
 
     name: str
     member: int
-    peer: int
+    peer: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +138,13 @@ class Family:
         self._root[self._find(one)] = self._find(other)
 
     def _open_edges(self, members: tuple[Process, ...], pids: frozenset[int]) -> tuple[OpenEdge, ...]:
-        return tuple(
-            OpenEdge(edge, member.pid, peer)
-            for member in members
-            for edge in sorted(member.edges)
-            for peer in self._holders[edge]
-            if peer not in pids
-        )
+        found: list[OpenEdge] = []
+        for member in members:
+            for edge in sorted(member.edges):
+                if edge.startswith(OUTSIDE):
+                    found.append(OpenEdge(edge.removeprefix(OUTSIDE), member.pid, None))
+                found += (OpenEdge(edge, member.pid, peer) for peer in self._holders[edge] if peer not in pids)
+        return tuple(found)
 
 
 def ancestors(processes: Mapping[int, Process], pid: int) -> tuple[int, ...]:

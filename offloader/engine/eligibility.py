@@ -104,6 +104,8 @@ def _protected(process: Process, policy: Policy, relatives: frozenset[int]) -> s
         return "belongs to grid-offloader, Ray or the monitoring"
     if process.pid == 1:
         return "process 1"
+    if process.user in policy.protected_users:
+        return f"the configuration protects the account {process.user}"
     if matches(process, policy.protected):
         return "protected by the configuration"
     return _family_of(process, Reason.PROTECTED)
@@ -161,9 +163,11 @@ def _open_edge(job: Closure, family: Family) -> Obstacle | None:
     if not job.open_edges:
         return None
     edge = job.open_edges[0]
-    peer = family.processes[edge.peer].comm
+    peer = "somebody outside of this node's visible processes"
+    if edge.peer is not None:
+        peer = f"{family.processes[edge.peer].comm} ({edge.peer})"
     more = f" (and {len(job.open_edges) - 1} more)" if len(job.open_edges) > 1 else ""
-    return obstacle(Reason.OPEN_EDGE, f"process {edge.member} shares {edge.name} with {peer} ({edge.peer}){more}")
+    return obstacle(Reason.OPEN_EDGE, f"process {edge.member} shares {edge.name} with {peer}{more}")
 
 
 def _supervised(job: Closure) -> Obstacle | None:

@@ -181,4 +181,4 @@ def _summary(refusals: list[Obstacle]) -> str:
         return "there is no worker"
     counts = Counter(refusal.reason for refusal in away)
     first = {refusal.reason: refusal.seen for refusal in reversed(away)}
-    return "; ".join(f"{count} × {reason} ({first[reason]})" for reason, count in sorted(counts.items()))
+    return "; ".join(f"{count} x {reason} ({first[reason]})" for reason, count in sorted(counts.items()))
