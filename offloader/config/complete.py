@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from offloader.config.models import Cluster, Node
+from offloader.config.shipped import offload_rules, prometheus_rules
 from offloader.model import Role
 
 __all__ = ["complete"]
@@ -19,7 +21,21 @@ def complete(cluster: Cluster) -> Cluster:
     head = next((node for node in nodes if node.role is Role.HEAD), nodes[0])
     host = f"[{head.address}]" if ":" in head.address else head.address
     address = cluster.ray.address or f"http://{host}:{_RAY_DASHBOARD_PORT}"
-    return cluster.model_copy(update={"nodes": nodes, "ray": cluster.ray.model_copy(update={"address": address})})
+    auto, prometheus = cluster.auto_offload, cluster.prometheus
+    return cluster.model_copy(
+        update={
+            "nodes": nodes,
+            "ray": cluster.ray.model_copy(update={"address": address}),
+            "auto_offload": auto.model_copy(update={"rule_files": auto.rule_files or _text(offload_rules())}),
+            "prometheus": prometheus.model_copy(
+                update={"rule_files": prometheus.rule_files or _text(prometheus_rules())}
+            ),
+        }
+    )
+
+
+def _text(paths: Iterable[Path]) -> tuple[str, ...]:
+    return tuple(str(path) for path in paths)
 
 
 def _node(node: Node, exporter_port: int) -> Node:

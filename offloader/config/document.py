@@ -69,6 +69,10 @@ class Document:
         """Whether the file says anything at `location`."""
         return location in self._values
 
+    def is_mapping(self, location: Location) -> bool:
+        """Whether there is a mapping at `location`."""
+        return isinstance(self._values.get(location), MappingNode)
+
     def place_in_text(self, location: Location, line: int, column: int) -> Place:
         """Where line and column (from 1) *of the text* at `location` stand in the file.
 

@@ -12,7 +12,6 @@ from offloader.config.crosscheck import crosscheck, expand
 from offloader.config.document import Document, read_document
 from offloader.config.models import Cluster
 from offloader.config.problems import Problem, raise_for
-from offloader.config.shipped import offload_rules, prometheus_rules
 from offloader.config.validate import validate
 from offloader.errors import ConfigError
 
@@ -72,12 +71,10 @@ def load_cluster(path: str | Path | None = None) -> Cluster:
 
 
 def rule_files(cluster: Cluster, base: Path) -> tuple[Path, ...]:
-    """The cluster's offload rule files, or the shipped ones. `base`: directory of the cluster file."""
-    patterns = cluster.auto_offload.rule_files
-    return expand(patterns, base.resolve()) if patterns else offload_rules()
+    """The cluster's offload rule files. `base`: directory of the cluster file."""
+    return expand(cluster.auto_offload.rule_files, base.resolve())
 
 
 def recording_files(cluster: Cluster, base: Path) -> tuple[Path, ...]:
-    """The recording rules that its offload rules may use, or the shipped ones."""
-    patterns = cluster.prometheus.rule_files
-    return expand(patterns, base.resolve()) if patterns else prometheus_rules()
+    """The files of recording rules that its offload rules may use."""
+    return expand(cluster.prometheus.rule_files, base.resolve())

@@ -23,6 +23,10 @@ class Problem:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}: {self.message}"
 
+    def document(self) -> dict[str, str | int]:
+        """As JSON."""
+        return {"file": self.file, "line": self.line, "column": self.column, "message": self.message}
+
 
 def raise_for(problems: Iterable[Problem]) -> None:
     """Raises ConfigError with every problem in the order of the files, when there is one."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from offloader.model import Resource
 
-__all__ = ["FOR_S", "RELIEF_POINTS", "THRESHOLDS", "RuleDefaults"]
+__all__ = ["BACKENDS", "FOR_S", "RELIEF_POINTS", "THRESHOLDS", "RuleDefaults"]
 
 THRESHOLDS: Final[Mapping[Resource, float]] = MappingProxyType(
     {Resource.CPU: 0.80, Resource.MEMORY: 0.70, Resource.GPU: 0.90}
@@ -23,6 +23,9 @@ FOR_S: Final[Mapping[Resource, float]] = MappingProxyType(
     {Resource.CPU: 120.0, Resource.MEMORY: 30.0, Resource.GPU: 600.0}
 )
 
+BACKENDS: Final = frozenset(("ray",))
+"""Names of the backends that exist; this package may not import them."""
+
 
 @dataclass(frozen=True, slots=True)
 class RuleDefaults:
@@ -34,4 +37,4 @@ class RuleDefaults:
     thresholds: Mapping[Resource, float] = field(default_factory=lambda: THRESHOLDS)
     workers: Collection[str] | None = None
     head: str | None = None
-    backends: Collection[str] | None = None
+    backends: Collection[str] | None = BACKENDS

@@ -17,13 +17,13 @@ from offloader.config.problems import Problem, raise_for
 from offloader.config.promql import SyntaxCheck
 from offloader.config.recording import read_recording_rules
 from offloader.config.rule_checks import Found, check_expressions, check_names, check_nodes, check_relief
-from offloader.config.rule_defaults import FOR_S, RuleDefaults
+from offloader.config.rule_defaults import BACKENDS, FOR_S, RuleDefaults
 from offloader.config.rule_models import GroupHeader, RuleEntry
 from offloader.config.validate import validate
 from offloader.errors import ConfigError
 from offloader.model import Resource, Rule, RuleMove, RuleSelect
 
-__all__ = ["RuleDefaults", "RuleReport", "check_rules", "load_rules"]
+__all__ = ["RuleDefaults", "RuleReport", "check_rules", "load_rules", "log_warnings"]
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def load_rules(
     cooldown_s: float = 30.0,
     workers: Collection[str] | None = None,
     head: str | None = None,
-    backends: Collection[str] | None = None,
+    backends: Collection[str] | None = BACKENDS,
 ) -> tuple[Rule, ...]:
     """The rules of some files; warnings go to the log. Without files: no rules.
 
@@ -95,9 +95,14 @@ def load_rules(
     defaults = RuleDefaults(scrape_interval_s, interval_s, cooldown_s, thresholds, workers, head, backends)
     report = check_rules(paths, defaults, recording_files=recording_files)
     raise_for(report.problems)
+    log_warnings(report)
+    return report.rules
+
+
+def log_warnings(report: RuleReport) -> None:
+    """For those who have no screen to show them on."""
     for warning in report.warnings:
         log.warning("%s", warning)
-    return report.rules
 
 
 def _documents(paths: Sequence[Path]) -> tuple[list[Document], tuple[str, ...]]:

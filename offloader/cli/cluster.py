@@ -1,0 +1,56 @@
+"""`grid-offloader cluster`: the cluster's nodes, as others need to know them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import click
+
+from offloader.cli import render
+from offloader.cli.config import config_option
+
+__all__ = ["cluster_group"]
+
+
+@click.group()
+def cluster_group() -> None:
+    """The cluster's nodes and Prometheus targets."""
+
+
+@cluster_group.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write here.  [default: stdout]")
+@config_option
+def targets(output: Path | None, config: Path | None) -> None:
+    """Print the exporters as a target file for Prometheus (file_sd), with the labels node and role.
+
+    With --output the file is replaced as a whole, so that Prometheus never reads half of one.
+    """
+    from offloader.config.load import find_config, load_cluster
+    from offloader.config.targets import targets_json
+
+    text = targets_json(load_cluster(find_config(config)))
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        _replace(output, text)
+    except OSError as error:
+        raise click.ClickException(f"{output} cannot be written: {error.strerror}") from error
+    render.say(f"wrote {output}")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write beside it, flush to disk, rename over it; readable by Prometheus whatever our umask."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(text)
+            out.flush()
+            os.fchmod(out.fileno(), 0o644)
+            os.fsync(out.fileno())
+        Path(temporary).replace(path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
