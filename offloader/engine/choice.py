@@ -10,7 +10,7 @@ from offloader.engine.place import place, shares, usable
 from offloader.engine.remedies import obstacle
 from offloader.engine.schema import Target
 from offloader.engine.select import Option, assess, choose
-from offloader.engine.tick import Evaluated, Refusal, Refusals, Tick, need
+from offloader.engine.tick import Evaluated, Refusal, Refusals, Tick, declined, need
 from offloader.model import Decision, DecisionKind, Mode, Obstacle, Reason, Resource, Rule
 
 __all__ = ["choose_for"]

@@ -106,7 +106,7 @@ def explain(decisions: Sequence[Decision], snapshot: Snapshot) -> Chain:
         remedy = "name rule files in the configuration: `grid-offloader rules check`"
         link = Link(LinkName.RULE, Status.BROKEN, seen, None, remedy)
         return Chain(None, (Link(LinkName.DATA, Status.OK), link, *_not_reached(LinkName.RULE)))
-    decision = max(decisions, key=_progress)
+    decision = max(decisions, key=progress)
     name = _broken_link(decision, snapshot)
     links: list[Link] = []
     for one in LinkName:
