@@ -1,0 +1,43 @@
+"""Files that survive a crash: written beside, fsynced, renamed, and the directory fsynced (rename(2), fsync(2))."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from .wire import Document
+
+__all__ = ["read_json", "sync_directory", "write_json"]
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames and creations in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, document: Document) -> None:
+    """Replace a file atomically and durably, mode 0600. Raises OSError; the old content then stays."""
+    beside = path.with_name(f".{path.name}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(beside, flags, 0o600), "wb") as stream:
+        stream.write(json.dumps(document, separators=(",", ":")).encode("ascii"))
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(path)
+    sync_directory(path.parent)
+
+
+def read_json(path: Path) -> Document | None:
+    """The document, or None when there is no such file. Raises ValueError when it holds something else."""
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    if not isinstance(document, dict):
+        raise ValueError(f"{path} holds no JSON object")  # noqa: TRY004 (the content is wrong, not a type of ours)
+    return document

@@ -1,0 +1,426 @@
+"""The target's role: claims a capsule, waits for *go*, launches, proves, takes ownership, collects the exit code.
+
+One thread, one loop. Until ownership passed it lives on a lease: when the controller's answers stop, the successor's
+whole tree is killed at the lease's end, so that the original may thaw (docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from . import PROTOCOL, check, detach, kernel, output, place, proc, successor, warden
+from .capsule import Capsule
+from .durable import write_json
+from .errors import LauncherError
+from .lease import Lease, boottime
+from .prove import Proof
+from .reaper import Tree
+from .server import LinkServer
+from .states import HOLD, Machine
+from .wakeup import Wakeup
+from .wire import Document, emit
+
+__all__ = ["EXIT_ABORTED", "EXIT_FAILED", "EXIT_NOT_CLAIMED", "Hold", "main"]
+
+EXIT_NOT_CLAIMED = 3
+EXIT_ABORTED = 4
+EXIT_FAILED = 5
+_FILE_LOOK_S = 0.1
+_REPORT_BYTES = 1 << 16
+_LEASED = frozenset({"held", "launched", "proven"})
+
+
+class Hold:
+    """One attempt at its target."""
+
+    def __init__(self, directory: Path, capsule: Capsule) -> None:
+        self._directory = directory
+        self._capsule = capsule
+        self._timings = capsule.timings
+        self._machine = Machine(HOLD)
+        self._facts: Document = {}
+        self._tree = Tree()
+        self._lease: Lease | None = None
+        self._settle_s = 0.0
+        self._proof: Proof | None = None
+        self._report: int | None = None
+        self._reported = b""
+        self._kill_at: float | None = None
+        self._connections = 0
+        self._selector = selectors.DefaultSelector()
+        self._server = LinkServer(directory, self._selector, self._hello)
+        self._wakeup = Wakeup(self._selector, (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT))
+
+    def run(self) -> int:
+        """Until nothing is left to do. Returns the process' exit status: the job's own once it was owned."""
+        try:
+            self._start()
+            while not self._machine.final:
+                self._round()
+        finally:
+            self._tree.kill()
+            self._server.close()
+            self._wakeup.close()
+            self._selector.close()
+        return self._exit_status()
+
+    # --- the loop -----------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        obstacles = check.obstacles_as_owner(self._capsule)["obstacles"]
+        if obstacles:
+            self._fail(obstacles[0]["reason"], "; ".join(one["seen"] for one in obstacles))
+        else:
+            self._enter("held")
+
+    def _round(self) -> None:
+        timeout = max(0.0, self._next_event() - boottime())
+        for key, mask in self._selector.select(timeout):
+            if self._machine.final:
+                return
+            if key.data is self._server:
+                for message in self._server.receive(key.fileobj, mask):
+                    self._obey(message)
+            elif key.data is self._wakeup:
+                self._signalled()
+            else:
+                self._read_report()
+        if not self._machine.final:
+            self._tick(boottime())
+
+    def _next_event(self) -> float:
+        now = boottime()
+        due = [now + 60.0]
+        if self._lease is not None and self._state in _LEASED:
+            due.append(self._lease.next_event())
+        elif self._state == "held" and not self._server.linked:
+            due.append(self._server.unlinked_since + self._timings.unlinked_s)
+        if self._proof is not None and self._state == "launched":
+            due.append(now + _FILE_LOOK_S if self._proof.watches_file else self._proof.due)
+        if self._kill_at is not None:
+            due.append(self._kill_at)
+        return min(due)
+
+    def _tick(self, now: float) -> None:
+        if self._lease is not None and self._state in _LEASED:
+            self._mind_the_lease(self._lease, now)
+        elif self._state == "held" and self._server.unlinked_for(now) >= self._timings.unlinked_s:
+            self._abort(f"nobody asked for it for {self._timings.unlinked_s:g} s")
+        if self._proof is not None and self._state == "launched":
+            self._prove(self._proof, now)
+        if self._kill_at is not None and now >= self._kill_at:
+            self._kill_at = None
+            self._tree.kill()
+            self._look_at_tree()
+
+    def _mind_the_lease(self, lease: Lease, now: float) -> None:
+        if lease.expired(now):
+            self._abort("the lease ran out: no answer from the controller")
+            return
+        if self._server.connections != self._connections:
+            self._connections = self._server.connections
+            lease.ask_again(now)
+        seq = lease.question(now)
+        if seq is not None:
+            self._server.send({"event": "lease?", "seq": seq})
+
+    # --- what the controller says -------------------------------------------------------------------------------
+
+    def _obey(self, message: Document) -> None:
+        do = message.get("do")
+        if do == "grant":
+            self._granted(message.get("seq"))
+        elif do == "stop":
+            self._stop(message)
+        elif do in {"go", "own", "abort"} and message.get("epoch") != self._capsule.epoch:
+            detail = f"this is epoch {self._capsule.epoch}"
+            failed = "failed" if self._state == "held" and self._lease is None else "refused"
+            self._server.send({"event": failed, "do": do, "reason": "OLD_EPOCH", "detail": detail})
+        elif do == "go":
+            self._go(message)
+        elif do == "own":
+            self._own()
+        elif do == "abort":
+            self._abort("asked to") if self._state in _LEASED else self._say_state()
+        else:
+            self._server.send({"event": "refused", "do": do, "reason": "BAD_MESSAGE", "detail": "unknown"})
+
+    def _go(self, message: Document) -> None:
+        """Start the lease; the first grant starts the successor (an old `go` from a dead network never gets one)."""
+        if self._state != "held" or self._lease is not None:
+            self._say_state()
+            return
+        settle = message.get("settle_s", 0.0)
+        if isinstance(settle, bool) or not isinstance(settle, (int, float)) or not settle >= 0:
+            self._server.send({"event": "refused", "do": "go", "reason": "BAD_MESSAGE", "detail": "settle_s"})
+            return
+        newer = place.newer_epoch(self._directory, self._capsule)
+        if newer is not None:
+            self._fail("OLD_EPOCH", f"epoch {newer} of the job is here already")
+            return
+        self._settle_s = float(settle)
+        self._lease = Lease(boottime(), length_s=self._timings.lease_s, question_s=self._timings.question_s)
+
+    def _granted(self, seq: object) -> None:
+        if self._lease is None:
+            return
+        first = not self._lease.granted
+        self._lease.grant(seq, boottime())
+        if first and self._lease.granted and self._state == "held":
+            self._launch()
+
+    def _own(self) -> None:
+        now = boottime()
+        if self._lease is not None and self._state in _LEASED and self._lease.expired(now):
+            self._abort("the lease ran out: no answer from the controller")
+        elif self._state != "proven":
+            self._say_state(unless_in=("held", "launched"), do="own")
+        elif not self._enter("owned"):
+            self._abort("the state file cannot be written")
+        else:
+            self._server.send({"event": "owned"})
+            self._look_at_tree()
+
+    def _stop(self, message: Document) -> None:
+        number, grace = message.get("signal", signal.SIGTERM), message.get("grace_s", self._timings.grace_s)
+        try:
+            number, grace_s = signal.Signals(number), max(0.0, float(grace))
+        except (TypeError, ValueError):
+            self._server.send({"event": "refused", "do": "stop", "reason": "BAD_MESSAGE", "detail": "signal, grace_s"})
+            return
+        if self._state != "owned":
+            self._say_state(unless_in=tuple(_LEASED), do="stop")
+            return
+        self._end_for_owner(number, grace_s)
+
+    def _end_for_owner(self, number: int, grace_s: float) -> None:
+        self._tree.signal(number)
+        self._kill_at = min(self._kill_at or float("inf"), boottime() + grace_s)
+
+    def _say_state(self, *, unless_in: tuple[str, ...] = (), do: str = "") -> None:
+        """Repeat the event of the present state: asking twice is always safe."""
+        if self._state in unless_in:
+            self._server.send({"event": "refused", "do": do, "reason": "NOT_PROVEN", "detail": f"it is {self._state}"})
+        elif self._state != "held":
+            self._server.send({"event": self._state, **self._event_facts()})
+
+    # --- the successor ------------------------------------------------------------------------------------------
+
+    def _launch(self) -> None:
+        try:
+            log = output.open_log(self._directory, self._capsule)
+            try:
+                self._facts["log"] = output.places(self._capsule)
+                self._proof = Proof(self._capsule.image, self._settle_s, boottime())
+                launched = successor.launch(self._capsule, log)
+            finally:
+                os.close(log)
+        except OSError as error:
+            self._fail("LAUNCH_FAILED", error.strerror or str(error))
+            return
+        self._tree.adopt(launched.pid)
+        self._report = launched.report
+        self._selector.register(launched.report, selectors.EVENT_READ, None)
+
+    def _read_report(self) -> None:
+        assert self._report is not None
+        data = os.read(self._report, _REPORT_BYTES)
+        self._reported += data
+        if data:
+            return
+        self._selector.unregister(self._report)
+        os.close(self._report)
+        self._report = None
+        why = successor.outcome(self._reported)
+        if why is not None:
+            self._fail("LAUNCH_FAILED", why)
+            return
+        self._launched()
+
+    def _launched(self) -> None:
+        """The command was executed: the settle time counts from here."""
+        assert self._tree.leader is not None
+        self._facts["child"] = {"pid": self._tree.leader, **_whose(self._tree.leader)}
+        if self._proof is not None:
+            self._proof.restarted(boottime(), self._settle_s)
+        if not self._enter("launched"):
+            self._fail("LAUNCH_FAILED", "the state file cannot be written")
+            return
+        self._server.send({"event": "launched", **self._event_facts()})
+        self._look_at_tree()
+
+    def _prove(self, proof: Proof, now: float) -> None:
+        found = proof.look(now)
+        if found is not None and found[0] == "proven":
+            self._proven(found[1])
+        elif found is not None:
+            self._fail("NOT_PROVEN", found[1])
+
+    def _proven(self, how: str) -> None:
+        self._facts["how"] = how
+        if not self._enter("proven"):
+            self._fail("LAUNCH_FAILED", "the state file cannot be written")
+            return
+        self._server.send({"event": "proven", "how": how})
+
+    def _signalled(self) -> None:
+        numbers = self._wakeup.drain()
+        if numbers & {signal.SIGTERM, signal.SIGINT}:
+            if self._state == "owned":
+                self._end_for_owner(signal.SIGTERM, self._timings.grace_s)
+            elif self._state in _LEASED:
+                self._abort("the launcher was told to end")
+                return
+        self._tree.collect()
+        self._look_at_tree()
+
+    def _look_at_tree(self) -> None:
+        """What an ended leader means depends on the state; its descendants are part of the job until they end too."""
+        self._tree.collect()
+        status = self._tree.leader_status
+        if status is None or self._report is not None:
+            return
+        if self._state in {"launched", "proven"} and status != 0:
+            self._fail("LAUNCH_FAILED", self._last_words(status))
+        elif self._state == "launched" and self._tree.empty:
+            self._proven("completed")
+        elif self._state == "owned" and self._tree.empty:
+            self._exited(status)
+
+    def _last_words(self, status: int) -> str:
+        code = os.waitstatus_to_exitcode(status)
+        ended = f"it ended by signal {-code}" if code < 0 else f"it ended with exit code {code}"
+        words = output.tail(self._directory)
+        return f"{ended} before it owned the work" + (f"; its last output: {words}" if words else "")
+
+    # --- ends ---------------------------------------------------------------------------------------------------
+
+    def _exited(self, status: int) -> None:
+        code = os.waitstatus_to_exitcode(status)
+        self._facts["exit_code"] = code if code >= 0 else None
+        self._facts["signal"] = -code if code < 0 else None
+        self._write("exit.json", {**self._event_facts(state="exited"), "t": time.time()})
+        self._enter("exited")
+        self._say_state()
+
+    def _abort(self, why: str) -> None:
+        self._tree.kill()
+        self._facts["detail"] = why
+        self._enter("aborted")
+        self._server.send({"event": "aborted", "detail": why})
+
+    def _fail(self, reason: str, detail: str) -> None:
+        self._tree.kill()
+        self._facts.update(reason=reason, detail=detail)
+        self._enter("failed")
+        self._say_state()
+
+    def _exit_status(self) -> int:
+        if self._state == "exited":
+            code: int | None = self._facts["exit_code"]
+            return code if code is not None else 128 + int(self._facts["signal"])
+        return EXIT_ABORTED if self._state == "aborted" else EXIT_FAILED
+
+    # --- what is said and written -------------------------------------------------------------------------------
+
+    @property
+    def _state(self) -> str:
+        return self._machine.state
+
+    def _enter(self, state: str) -> bool:
+        """Take the transition and write it down. False: the disk refused; ends are taken all the same."""
+        before = self._machine.state
+        self._machine.enter(state)
+        written = self._write("state.json", self._document())
+        if not written and state in {"launched", "proven", "owned"}:
+            self._machine.state = before
+        return written
+
+    def _write(self, name: str, document: Document) -> bool:
+        try:
+            write_json(self._directory / name, document)
+        except OSError as error:
+            sys.stderr.write(f"{name}: {error}\n")
+            return False
+        return True
+
+    def _document(self) -> Document:
+        return {
+            "role": "hold",
+            "protocol": PROTOCOL,
+            "state": self._state,
+            "job": self._capsule.job,
+            "epoch": self._capsule.epoch,
+            "move": self._capsule.move,
+            "uid": self._capsule.image.uid,
+            "boot_id": proc.boot_id(),
+            "pid": os.getpid(),
+            **_whose(os.getpid(), brief=True),
+            "t": time.time(),
+            **self._facts,
+        }
+
+    def _hello(self) -> Document:
+        return {
+            "event": "hello",
+            "protocol": PROTOCOL,
+            "state": self._state,
+            "job": self._capsule.job,
+            "epoch": self._capsule.epoch,
+            "pid": os.getpid(),
+        }
+
+    def _event_facts(self, state: str | None = None) -> dict[str, Any]:
+        names = {
+            "launched": ("child",),
+            "proven": ("how",),
+            "exited": ("exit_code", "signal"),
+            "aborted": ("detail",),
+            "failed": ("reason", "detail"),
+        }
+        facts = {name: self._facts.get(name) for name in names.get(state or self._state, ())}
+        child = facts.pop("child", None)
+        return {**facts, **(child or {})}
+
+
+def _whose(pid: int, *, brief: bool = False) -> Document:
+    """Start time and executable: who it is beyond its pid. A child that ended already has a start time at least."""
+    stat = proc.read_stat(pid)
+    found: Document = {"start_ticks": stat.start_ticks if stat is not None else 0}
+    identity = None if brief else proc.identity(pid)
+    if identity is not None:
+        found.update(exe_dev=identity["exe_dev"], exe_inode=identity["exe_inode"])
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """The verb: `hold DIR [--detach]`. Raises LauncherError."""
+    detached = "--detach" in arguments
+    rest = [argument for argument in arguments if argument != "--detach"]
+    if len(rest) != 1:
+        raise LauncherError("USAGE", "hold DIR [--detach]")
+    directory = Path(rest[0]).absolute()
+    capsule = place.claim(directory)
+    if capsule is None:
+        emit({"error": "NOT_PLACED", "detail": f"no capsule waits in {directory}: revoked, or claimed before"})
+        return EXIT_NOT_CLAIMED
+    if detached:
+        emit({"launcher_pid": detach.run(directory, lambda ready: _run(directory, capsule, ready))})
+        return 0
+    return _run(directory, capsule, detach.not_waited_for)
+
+
+def _run(directory: Path, capsule: Capsule, ready: detach.Ready) -> int:
+    os.umask(0o077)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    warden.start(capsule.task)
+    kernel.become_subreaper()
+    role = Hold(directory, capsule)
+    ready()
+    return role.run()

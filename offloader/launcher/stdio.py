@@ -1,0 +1,99 @@
+"""What becomes of the three standard streams on the target; decided once, used by the check and by the launch.
+
+| source | stdin | stdout, stderr |
+| --- | --- | --- |
+| regular file, the same inode here | reopened from its start | reopened, appending, never truncated |
+| regular file, not shared | NO_FILE | NO_FILE, or the capsule's `redirect_output`: output.log |
+| /dev/null | /dev/null | /dev/null |
+| terminal | /dev/null | output.log |
+| pipe, socket | UNSUPPORTED_FD, unless it is exhausted: /dev/null | output.log |
+| closed | closed | closed |
+| other devices, anything else | UNSUPPORTED_FD | UNSUPPORTED_FD |
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from .capsule import Image, Stream
+
+__all__ = ["Opening", "Problem", "plan"]
+
+_NEVER = os.O_TRUNC | os.O_CREAT | os.O_EXCL
+
+
+class Opening(NamedTuple):
+    """How one stream is opened: `how` is null, log, file or closed."""
+
+    how: str
+    path: bytes = b""
+    flags: int = 0
+
+
+class Problem(NamedTuple):
+    """Why a stream cannot be offered here."""
+
+    reason: str
+    seen: str
+    remedy: str
+
+
+def plan(image: Image, *, redirect: bool) -> tuple[dict[int, Opening], list[Problem], list[str]]:
+    """Openings by number, problems, and notes for people."""
+    openings: dict[int, Opening] = {}
+    problems: list[Problem] = []
+    notes: list[str] = []
+    for number, stream in sorted(image.stdio.items()):
+        decided = _input(stream, notes) if number == 0 else _output(number, stream, redirect=redirect)
+        if isinstance(decided, Problem):
+            problems.append(decided)
+        else:
+            openings[number] = decided
+    return openings, problems, notes
+
+
+def _input(stream: Stream, notes: list[str]) -> Opening | Problem:
+    if stream.kind in {"null", "closed"}:
+        return Opening(stream.kind)
+    if stream.kind == "tty":
+        notes.append("its input was a terminal: it will read /dev/null")
+        return Opening("null")
+    if stream.kind == "pipe" and stream.exhausted:
+        return Opening("null")
+    if stream.kind == "file":
+        if _here(stream):
+            return Opening("file", stream.path, (stream.flags & ~_NEVER) | os.O_NOCTTY)
+        return Problem("NO_FILE", f"its input {_shown(stream)} is not on this node", "put it on a shared file system")
+    return Problem(
+        "UNSUPPORTED_FD", f"its input is a {stream.kind} that cannot be offered again", "start it with a file as input"
+    )
+
+
+def _output(number: int, stream: Stream, *, redirect: bool) -> Opening | Problem:
+    if stream.kind in {"null", "closed"}:
+        return Opening(stream.kind)
+    if stream.kind in {"tty", "pipe", "socket"}:
+        return Opening("log")
+    if stream.kind == "file":
+        if _here(stream):
+            return Opening("file", stream.path, (stream.flags & ~_NEVER) | os.O_APPEND | os.O_NOCTTY)
+        if redirect:
+            return Opening("log")
+        return Problem(
+            "NO_FILE",
+            f"its {_NAMES[number]} {_shown(stream)} is not the same file on this node",
+            "write it to a shared file system, or let its output be redirected",
+        )
+    return Problem("UNSUPPORTED_FD", f"its {_NAMES[number]} is a {stream.kind}", "write the output to a file")
+
+
+_NAMES = {1: "output", 2: "error output"}
+
+
+def _here(stream: Stream) -> bool:
+    return not stream.deleted and stream.shared is not None and stream.shared.is_here(stream.path)
+
+
+def _shown(stream: Stream) -> str:
+    return os.fsdecode(stream.path).encode("utf-8", "replace").decode("utf-8")
