@@ -1,0 +1,197 @@
+"""One command on the node: started through the login shell there, read by a thread, ended for certain.
+
+sshd leaves a command running when its channel goes away, and tells nobody its pid. So the command line that we send
+writes the pid of its session's leader to stderr first, by which it can be killed through another channel; and `run`
+puts timeout(1) around it, which ends it when we no longer can, because the connection is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import re
+import select
+import shlex
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import paramiko
+
+from offloader.adapters.ssh.connection import Connection
+
+__all__ = ["Session", "SessionRefused", "command_line", "kill_line"]
+
+_MARK = "grid-offloader-pid"
+_PID = re.compile(rb"^%s (\d+)\n" % _MARK.encode(), re.MULTILINE)
+_TAIL_BYTES = 4096
+_CHUNK = 1 << 16
+_CREDIT = 32  # chunks on their way to the event loop, each up to _CHUNK bytes
+_LINGER_S = 1.0  # how long to wait for output that others hold open after the command itself has ended
+_POLL_MS = 250  # the exit status alone does not wake us: only needed where output lingers
+
+
+class SessionRefused(Exception):
+    """The connection gave no channel: nothing was started, so it may be tried again on another connection."""
+
+
+def command_line(argv: Sequence[str], *, at_most_s: float | None) -> bytes:
+    """What the login shell there is given: every argument quoted for POSIX shells, bytes as they are (surrogateescape).
+
+    The shell becomes a program that tells its pid and then is the command; with a limit, timeout(1) leads the process
+    group, and a shell below it turns death by signal n into exit status 128 + n (SSH libraries drop signals).
+    """
+    if not argv:
+        raise ValueError("a command needs at least its program")
+    words = ["sh", "-c", f'echo "{_MARK} $$" >&2; exec "$@"', "grid-offloader"]
+    if at_most_s is not None:
+        words += ["timeout", "-s", "KILL", str(math.ceil(at_most_s)), "sh", "-c", '"$@"; exit $?', "grid-offloader"]
+    return b"exec " + shlex.join([*words, *argv]).encode("utf-8", "surrogateescape")
+
+
+def kill_line(pid: int) -> bytes:
+    """Ends the process group of that leader."""
+    return f"exec sh -c 'kill -s KILL -- -{pid}'".encode()
+
+
+class Session:
+    """A channel that executes one command, and the thread that reads it.
+
+    Callbacks run in the event loop. Output that nobody acknowledges by `give_credit` stops the reading.
+    """
+
+    def __init__(self, connection: Connection, command: bytes, timeout_s: float, *, errors_tail: bool = False) -> None:
+        """Start it. Blocking.
+
+        Args:
+            connection: what to run it on.
+            command: as `command_line` makes it.
+            timeout_s: for opening the channel.
+            errors_tail: keep only the end of stderr.
+
+        Raises:
+            SessionRefused: no channel; nothing was started.
+            paramiko.SSHException, EOFError, OSError: lost while starting: it may or may not run.
+        """
+        self.connection = connection
+        try:
+            self._channel = connection.transport.open_session(timeout=timeout_s)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise SessionRefused(str(error) or "connection lost") from error
+        try:
+            self._channel.exec_command(command)
+        except BaseException:
+            self._channel.close()
+            raise
+        self._credit = threading.Semaphore(_CREDIT)
+        self._errors_tail = errors_tail
+        self._errors = bytearray()
+        self.pid: int | None = None  # of the leader of its process group on the node, once known
+        self._identified = threading.Event()
+
+    def wait_for_pid(self, timeout_s: float) -> int | None:
+        """The pid, as soon as the node told it; None: not in time, or it never will. Blocking."""
+        self._identified.wait(timeout_s)
+        return self.pid
+
+    @property
+    def errors(self) -> bytes:
+        """What it wrote to stderr so far, without our own line."""
+        return bytes(self._errors)
+
+    def start_reading(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_output: Callable[[bytes], None],
+        on_errors: Callable[[int], None],
+        on_end: Callable[[int | None], None],
+    ) -> None:
+        """Read until it ends.
+
+        Args:
+            loop: where the callbacks run.
+            on_output: a piece of stdout, answered by `give_credit` sooner or later; empty: stdout has ended.
+            on_errors: how many bytes of stderr there are now (in `errors`).
+            on_end: the exit status; None: the channel or the connection is gone, nothing is known.
+        """
+        reader = threading.Thread(
+            target=self._read, args=(loop, on_output, on_errors, on_end), name="ssh-reader", daemon=True
+        )
+        reader.start()
+
+    def give_credit(self, chunks: int = 1) -> None:
+        """So many pieces of output were taken."""
+        self._credit.release(chunks)
+
+    def send(self, data: bytes) -> None:
+        """Write to its stdin; waits while it does not read. Raises OSError when it is gone. Blocking."""
+        self._channel.sendall(data)
+
+    def end_input(self) -> None:
+        """Close its stdin. Blocking; never raises."""
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.shutdown_write()
+
+    def close(self) -> None:
+        """Release the channel. What runs is not ended by this. Blocking; never raises."""
+        self._credit.release(_CREDIT)
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.close()
+
+    def _read(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_output: Callable[[bytes], None],
+        on_errors: Callable[[int], None],
+        on_end: Callable[[int | None], None],
+    ) -> None:
+        try:
+            # Raised by call_soon_threadsafe when the loop is closed: nobody is interested any more.
+            with contextlib.suppress(RuntimeError):
+                self._read_output(loop, on_output, on_errors)
+                loop.call_soon_threadsafe(on_output, b"")
+                status = self._channel.recv_exit_status()
+                loop.call_soon_threadsafe(on_end, status if status >= 0 else None)
+        finally:
+            self._identified.set()
+            self.close()
+
+    def _read_output(
+        self, loop: asyncio.AbstractEventLoop, on_output: Callable[[bytes], None], on_errors: Callable[[int], None]
+    ) -> None:
+        """Until both outputs have ended, or the command has and others keep them open."""
+        channel = self._channel
+        waker = select.poll()
+        waker.register(channel.fileno(), select.POLLIN)
+        exited_at: float | None = None
+        while True:
+            over = channel.eof_received or channel.closed  # looked at before draining: nothing can follow then
+            self._drain(loop, on_output, on_errors)
+            if channel.exit_status_ready():
+                exited_at = exited_at or time.monotonic()
+            if over or (exited_at and time.monotonic() - exited_at > _LINGER_S):
+                return
+            waker.poll(_POLL_MS)
+
+    def _drain(
+        self, loop: asyncio.AbstractEventLoop, on_output: Callable[[bytes], None], on_errors: Callable[[int], None]
+    ) -> None:
+        channel = self._channel
+        while channel.recv_ready() or channel.recv_stderr_ready():
+            if channel.recv_stderr_ready():
+                self._keep_errors(channel.recv_stderr(_CHUNK))
+                loop.call_soon_threadsafe(on_errors, len(self._errors))
+            if channel.recv_ready():
+                data = channel.recv(_CHUNK)
+                self._credit.acquire()
+                loop.call_soon_threadsafe(on_output, data)
+
+    def _keep_errors(self, data: bytes) -> None:
+        self._errors += data
+        if self.pid is None and (found := _PID.search(self._errors)):
+            self.pid = int(found[1])
+            self._identified.set()
+            del self._errors[found.start() : found.end()]
+        if self._errors_tail:
+            del self._errors[:-_TAIL_BYTES]
