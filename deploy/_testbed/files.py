@@ -6,6 +6,7 @@ Everything lies in the state directory; the machine's own /etc and home director
 import json
 import os
 import shutil
+import stat
 from pathlib import Path
 
 from _testbed.errors import MissingRequirementError, TestbedError
@@ -101,6 +102,7 @@ def create_node(settings: Settings, node: Node) -> Path:
         "node_dir": str(own),
         "private": str(settings.private),
         "keep": [str(PROJECT), str(settings.root)],
+        "closed": sorted({str(path) for kept in (PROJECT, settings.root) for path in _closed(kept)}),
         "cgroups": [hierarchy.options for hierarchy in settings.group().hierarchies],
         "path": search_path(settings),
         "sshd": [sshd, "-D", "-f", str(own / "sshd_config"), "-E", str(own / "sshd.log")],
@@ -109,6 +111,12 @@ def create_node(settings: Settings, node: Node) -> Path:
     file = own / "spec.json"
     file.write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
     return file
+
+
+def _closed(directory: Path) -> list[Path]:
+    """The topmost directory above `directory` that ordinary users may not enter, if any."""
+    closed = [parent for parent in directory.parents if not parent.stat().st_mode & stat.S_IXOTH]
+    return closed[-1:]  # `parents` goes upwards
 
 
 def identity(settings: Settings, user: str) -> Path:

@@ -40,7 +40,8 @@ def uncover(target: str) -> None:
 def file_systems(spec: dict[str, Any]) -> None:
     """Give the node its own /tmp, /run, /dev/shm, /dev/pts, /proc, /sys, accounts and host names.
 
-    The project and the state directory stay visible even when they lie below one of these.
+    The project and the state directory stay visible even when they lie below one of these, or below a directory that
+    ordinary users may not enter (root's home): such a directory is empty but for them.
     """
     kept = {path: os.open(path, os.O_PATH) for path in spec["keep"]}
     own = Path(spec["node_dir"])
@@ -60,6 +61,8 @@ def file_systems(spec: dict[str, Any]) -> None:
     attach("proc", "/proc", "proc")
     uncover("/sys")
     attach("sysfs", "/sys", "sysfs")
+    for directory in spec["closed"]:
+        attach("closed", directory, "tmpfs", data="mode=755")
     for path, descriptor in kept.items():
         if not Path(path).exists() or Path(path).stat().st_ino != os.fstat(descriptor).st_ino:
             Path(path).mkdir(parents=True, exist_ok=True)

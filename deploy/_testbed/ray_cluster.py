@@ -23,7 +23,7 @@ from _testbed import nodes
 from _testbed.errors import NodeDownError, TestbedError
 from _testbed.files import search_path
 from _testbed.settings import PROJECT, USERS, Node, Settings
-from _testbed.shell import kill, say, wait_until
+from _testbed.shell import kill, run, say, wait_until
 
 GCS_PORT, DASHBOARD_PORT = 6379, 8265
 START_S = 90
@@ -90,12 +90,22 @@ def up(settings: Settings, user: str) -> Access:
             raise NodeDownError(f"{node.name} is down: deploy/testbed start {node.name}")
     if not (_named(settings, settings.head, "gcs_server") and has_raylet(settings, settings.head)):
         down(settings)
+    _check_readable(settings, user)
     reach = _prepare(settings, user)
     begin = time.monotonic()
     with _without_cpu_limit(settings):
         _start(settings, reach)
     say(f"Ray is up after {time.monotonic() - begin:.1f} s: {reach.dashboard}, token in {reach.token_file}")
     return reach
+
+
+def _check_readable(settings: Settings, user: str) -> None:
+    program = f"{PROJECT}/.venv/bin/ray"
+    try:
+        run(nodes.argv(settings, settings.head, ["test", "-r", program, "-a", "-x", program], user))
+    except TestbedError as error:
+        advice = f"run deploy/setup, make the project readable (chmod -R go+rX {PROJECT}), or use --user root"
+        raise TestbedError(f"{user} cannot run {program}: {advice}") from error
 
 
 def _prepare(settings: Settings, user: str) -> Access:

@@ -5,7 +5,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from _testbed import cgroups, errors, settings, witness
+from _testbed import cgroups, errors, files, settings, witness
 from _testbed.shell import run, wait_until
 
 V1 = """\
@@ -132,3 +132,16 @@ def test_sample_load_is_plain_python():
     tree = ast.parse(Path(witness.__file__).with_name("load.py").read_text())
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert names <= set(sys.stdlib_module_names)
+
+
+def test_directories_closed_to_users_are_found(tmp_path):
+    """The topmost one is enough: what lies below is laid over it afresh."""
+    inner = tmp_path / "home/deep/project"
+    inner.mkdir(parents=True)
+    for directory in [inner, *inner.parents]:
+        if directory.is_relative_to(tmp_path):
+            directory.chmod(0o755)
+    (tmp_path / "home").chmod(0o700)
+    (tmp_path / "home/deep").chmod(0o700)
+    above = files._closed(tmp_path)  # pytest's own directory may be closed already
+    assert files._closed(inner) == (above or [tmp_path / "home"])
