@@ -63,7 +63,7 @@ def validate(
                 model.model_validate(value, context=dict(context or {})), tuple(problems), frozenset(broken)
             )
         except ValidationError as failed:
-            errors = failed.errors(include_url=False)
+            errors = _without_consequences(failed.errors(include_url=False))
         cut: set[Location] = set()
         for error in errors:
             location = _existing(value, error["loc"])
@@ -75,6 +75,17 @@ def validate(
             break
         value = _without(value, cut)
     return Validated(None, tuple(problems), frozenset(broken))
+
+
+def _without_consequences(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """A list is not too short because its entries are wrong."""
+    places = [error["loc"] for error in errors]
+    return [
+        error
+        for error in errors
+        if error["type"] != "too_short"
+        or not any(place != error["loc"] and place[: len(error["loc"])] == error["loc"] for place in places)
+    ]
 
 
 def _problem(error: ErrorDetails, model: type[BaseModel], document: Document, at: Location) -> Problem:
@@ -95,6 +106,8 @@ def _message(error: ErrorDetails) -> str:
         return str(error["ctx"]["error"])
     if kind == "enum":
         return f"must be {error['ctx']['expected']}, not {found!r}"
+    if kind == "too_short":
+        return f"needs at least {error['ctx']['min_length']}"
     wanted = _MESSAGES.get(kind) or error["msg"].replace("Input should be", "must be")
     if found is None:
         return f"{wanted}, not nothing"
