@@ -113,13 +113,9 @@ def check_expressions(
 
 
 def check_names(found: Sequence[Found]) -> Iterator[Problem]:
-    """A group once in a file; a rule once anywhere: its name is what people type and read."""
+    """A rule is there once in all files: its name is what people type and read."""
     rules: dict[str, Found] = {}
-    groups: dict[tuple[str, str], Location] = {}
     for one in found:
-        group_at = one.at[:2]
-        if one.group is not None and groups.setdefault((one.document.file, one.group), group_at) != group_at:
-            yield one.document.problem((*group_at, "name"), f'group "{one.group}" is there twice in this file')
         if one.entry is None:
             continue
         first = rules.setdefault(one.entry.offload, one)

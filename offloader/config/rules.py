@@ -19,7 +19,7 @@ from offloader.config.recording import read_recording_rules
 from offloader.config.rule_checks import Found, check_expressions, check_names, check_nodes, check_relief
 from offloader.config.rule_defaults import BACKENDS, FOR_S, RuleDefaults
 from offloader.config.rule_models import GroupHeader, RuleEntry
-from offloader.config.validate import validate
+from offloader.config.validate import Validated, validate
 from offloader.errors import ConfigError
 from offloader.model import Resource, Rule, RuleMove, RuleSelect
 
@@ -118,9 +118,9 @@ def _documents(paths: Sequence[Path]) -> tuple[list[Document], tuple[str, ...]]:
 
 def _rules_in(document: Document, defaults: RuleDefaults, problems: list[Problem]) -> list[Found]:
     """Every rule of a file as far as it can be understood; what is wrong is added to `problems`."""
-    groups = _list_at(document, document.value, (), "groups", problems)
+    names: set[str] = set()
     found: list[Found] = []
-    for index, group in enumerate(groups):
+    for index, group in enumerate(_list_at(document, document.value, (), "groups", problems)):
         at: Location = ("groups", index)
         if not isinstance(group, dict):
             problems.append(document.problem(at, "a group must be a mapping with name and rules"))
@@ -128,16 +128,22 @@ def _rules_in(document: Document, defaults: RuleDefaults, problems: list[Problem
         header = validate(GroupHeader, group, document, at)
         problems += header.problems
         name = header.value.name if header.value is not None else None
+        if name in names:
+            problems.append(document.problem((*at, "name"), f'group "{name}" is there twice in this file'))
+        names.update([name] if name is not None else [])
         interval_s = header.value.interval_s if header.value is not None else None
         for number, entry in enumerate(_list_at(document, group, at, "rules", problems, inside_group=True)):
-            place: Location = (*at, "rules", number)
-            entry_value, hints = _offload_instead(entry, document, place)
-            problems += hints
-            checked = validate(RuleEntry, entry_value, document, place)
-            # The hint already says what is wrong with a rule of Prometheus' own kind.
-            problems += [one for one in checked.problems if not (hints and '"offload" is missing' in one.message)]
-            found.append(Found(document, place, name, interval_s, checked, defaults))
+            wrong, checked = _entry(entry, document, (*at, "rules", number))
+            problems += wrong
+            found.append(Found(document, (*at, "rules", number), name, interval_s, checked, defaults))
     return found
+
+
+def _entry(entry: Any, document: Document, at: Location) -> tuple[list[Problem], Validated[RuleEntry]]:
+    """One rule; the hint says what is wrong with a rule of Prometheus' own kind, no second message is needed."""
+    value, hints = _offload_instead(entry, document, at)
+    checked = validate(RuleEntry, value, document, at)
+    return [*hints, *checked.problems], checked
 
 
 def _list_at(

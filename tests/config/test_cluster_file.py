@@ -135,8 +135,8 @@ def test_a_file_with_problems_yields_no_cluster_at_all(report, tmp_path):
     assert report(SMALLEST + "unknown: 1\n").cluster is None
     with pytest.raises(ConfigError) as caught:
         load_cluster(tmp_path / "cluster.yaml")
-    assert caught.value.problems == (f'{tmp_path}/cluster.yaml:4:1: unknown key "unknown"; known here: auto_offload, '
-        "budgets, classes, cluster, controller, multi_user, nodes, notify, prometheus, protect, ray, sharing",)  # fmt: skip
+    (problem,) = caught.value.problems
+    assert problem.startswith(f'{tmp_path}/cluster.yaml:4:1: unknown key "unknown"; known here: auto_offload, budgets')
 
 
 def test_a_missing_file_says_what_was_tried_and_what_to_run(tmp_path, monkeypatch):
