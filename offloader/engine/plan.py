@@ -12,7 +12,7 @@ from offloader.engine.evaluate import evaluate, threshold_for
 from offloader.engine.guard import budget_left, effective_mode
 from offloader.engine.history import moved, started, still_counted
 from offloader.engine.schema import EngineState, RuleState
-from offloader.engine.tick import Evaluated, Tick, declined, waits_for_moves
+from offloader.engine.tick import Evaluated, Tick, coming_relief, declined, waits_for_moves
 from offloader.model import Decision, Mode, Policy, Reading, Reason, Rule, Snapshot, StrategyName
 
 __all__ = ["moved", "plan", "started"]
@@ -55,7 +55,7 @@ def plan(
         )
         evaluated.append(Evaluated(rule, effective_mode(rule, snapshot.toggles), verdict))
     after = replace(state, rules=states, failures=still_counted(state, snapshot.now, policy))
-    tick = Tick(after, snapshot, policy, available)
+    tick = Tick(after, snapshot, policy, available, coming_relief(snapshot, policy))
     decisions: dict[str, Decision] = {}
     for acts in (True, False):
         group = [one for one in evaluated if (one.mode is Mode.AUTO) is acts]

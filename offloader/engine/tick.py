@@ -1,6 +1,6 @@
 """What one tick knows of each rule, how much it still needs, and the decision that says no."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from offloader.engine.guard import in_flight
@@ -21,7 +21,7 @@ from offloader.model import (
     StrategyName,
 )
 
-__all__ = ["Evaluated", "Refusal", "Refusals", "Tick", "declined", "need", "waits_for_moves"]
+__all__ = ["Evaluated", "Refusal", "Refusals", "Tick", "coming_relief", "declined", "need", "waits_for_moves"]
 
 _SHOWN = 50  # refused candidates that a decision lists, the largest first
 _NOT_FROZEN_YET = frozenset(
@@ -48,12 +48,13 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What every step of planning asks."""
+    """What every step of planning asks. `coming`: see `coming_relief`."""
 
     state: EngineState
     snapshot: Snapshot
     policy: Policy
     available: tuple[StrategyName, ...]
+    coming: Mapping[Resource, float] | None
 
 
 def need(one: Evaluated, tick: Tick) -> float:
@@ -62,33 +63,34 @@ def need(one: Evaluated, tick: Tick) -> float:
     Frozen load was added to the value; it is on its way out, and averages still hold it besides: it is taken off twice,
     so that at worst too little is moved at first.
     """
-    coming = sum(_coming_relief(tick, one.rule.resource) or ())
-    return one.verdict.excess - 2 * tick.snapshot.frozen_load.get(one.rule.resource, 0.0) - coming
+    resource = one.rule.resource
+    coming = tick.coming.get(resource, 0.0) if tick.coming is not None else 0.0
+    return one.verdict.excess - 2 * tick.snapshot.frozen_load.get(resource, 0.0) - coming
 
 
-def _coming_relief(tick: Tick, resource: Resource) -> list[float] | None:
-    """What each move off the head that is not frozen yet will relieve; None: for one of them that is not known."""
-    head = tick.snapshot.nodes[tick.policy.head]
-    by_pid = {
-        identity_key(member.identity): candidate
-        for candidate in tick.snapshot.candidates
-        for member in candidate.members
+def coming_relief(snapshot: Snapshot, policy: Policy) -> dict[Resource, float] | None:
+    """What moves off the head that are not frozen yet will relieve; None: of one of them that is not known."""
+    waiting = {
+        identity_key(move.identity)
+        for move in in_flight(snapshot.moves)
+        if move.source == policy.head and move.state in _NOT_FROZEN_YET
     }
-    relief: list[float] = []
-    for move in in_flight(tick.snapshot.moves):
-        if move.source != head.name or move.state not in _NOT_FROZEN_YET:
-            continue
-        candidate = by_pid.get(identity_key(move.identity))
-        if candidate is None:
-            return None
-        relief.append(shares(candidate.usage, head.total).get(resource, 0.0))
-    return relief
+    found: dict[Resource, float] = {}
+    head = snapshot.nodes.get(policy.head)
+    for candidate in snapshot.candidates if waiting and head is not None else ():
+        moving = waiting & {identity_key(member.identity) for member in candidate.members}
+        if moving and head is not None:
+            waiting -= moving
+            for resource, share in shares(candidate.usage, head.total).items():
+                found[resource] = found.get(resource, 0.0) + share
+    return found if not waiting else None
 
 
 def waits_for_moves(one: Evaluated, tick: Tick) -> Obstacle | None:
     """Nothing more is moved while what is in flight should suffice, or cannot be told to."""
-    ids = ", ".join(move.id for move in in_flight(tick.snapshot.moves) if move.source == tick.policy.head)
-    if _coming_relief(tick, one.rule.resource) is None:
+    head = tick.policy.head
+    ids = ", ".join(move.id for move in in_flight(tick.snapshot.moves) if move.source == head)
+    if tick.coming is None:
         return obstacle(Reason.ALREADY_MOVING, f"what {ids} will relieve is not known")
     if need(one, tick) <= 0:
         return obstacle(Reason.ALREADY_MOVING, f"{ids or 'a move'} is expected to bring relief")
