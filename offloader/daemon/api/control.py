@@ -16,9 +16,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class AutoRequest:
-    """What `auto` is asked to change; None leaves it as it is; a threshold
-    of None gives the rules their own back.
-    """
+    """What `auto` is asked to change; None leaves it as it is. A threshold of None: the rules' own again."""
 
     enabled: bool | None = None
     mode: Mode | None = None

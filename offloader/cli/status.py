@@ -1,0 +1,177 @@
+"""`grid-offloader status`: the one screen an operator needs, or one move in full."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from offloader.cli import render, screens
+from offloader.cli.render import Column
+from offloader.cli.session import client, format_option, run
+
+__all__ = ["show", "status"]
+
+Document = Mapping[str, Any]
+
+_BAR = 30
+
+
+@click.command()
+@click.argument("move_id", metavar="[MOVE]", required=False)
+@format_option
+def status(*, move_id: str | None, form: str) -> None:
+    """Show how everything stands; with MOVE (offload_1700000000_4242), one move with its timeline.
+
+    One screen: whether anything moves by itself, how old the data is, the head's pressure against the thresholds,
+    what would happen next or why nothing does, workers, moves, and problems with the command that mends each.
+    """
+    document = run(client().show(move_id) if move_id else client().status())
+    if form == "json":
+        render.show_json(document)
+    elif move_id:
+        _show_move(document)
+    else:
+        show(document)
+
+
+def show(document: Document) -> None:
+    """The screen."""
+    _show_top(document)
+    _show_head(document["head"])
+    if document["rules"]:
+        _title("RULES")
+        screens.show_rules(document["rules"])
+    _show_workers(document["workers"])
+    moves = [*document["moves_in_flight"], *document["moves_recent"]]
+    if moves:
+        _title("MOVES")
+        screens.show_moves(moves)
+    _show_problems(document["problems"])
+
+
+def _show_top(document: Document) -> None:
+    data = document["data"]
+    age = "no data yet" if data["age_s"] is None else f"{render.seconds(data['age_s'])} old"
+    checked = f"checked {render.seconds(time.time() - data['tick_t'])} ago" if data["tick_t"] else "not checked yet"
+    render.show_pairs(
+        [
+            ("automatic moves", screens.ceiling_words(document)),
+            ("data", f"{age}, {checked}, every {render.seconds(data['interval_s'])}"),
+            ("next", _next_words(document["next"])),
+            ("last decision", screens.decision_words(document["last_decision"])),
+        ]
+    )
+
+
+def _next_words(following: Document) -> str:
+    remedy = f"  ->  {following['remedy']}" if following["remedy"] else ""
+    return render.clean(following["text"] + remedy)
+
+
+def _show_head(head: Document) -> None:
+    _title(f"HEAD {head['name']}")
+    for resource, reading in head["pressure"].items():
+        click.echo(f"  {resource:7} {_bar(reading)}  {_pressure_words(reading)}")
+
+
+def _bar(reading: Document) -> str:
+    """Filled up to the value, with a mark at the threshold."""
+    value, threshold = reading["value"], reading["threshold"]
+    filled = 0 if value is None else min(_BAR, round(value * _BAR))
+    cells = ["#"] * filled + ["-"] * (_BAR - filled)
+    if threshold is not None:
+        cells[min(_BAR - 1, int(threshold * _BAR))] = "|"
+    over = value is not None and threshold is not None and value >= threshold
+    return "[" + render.style("".join(cells), fg="red" if over else "green" if value is not None else None) + "]"
+
+
+def _pressure_words(reading: Document) -> str:
+    limits = f"of {render.percent(reading['threshold'])}" if reading["threshold"] is not None else "no rule"
+    if reading["value"] is None:
+        why = f": {reading['detail']}" if reading["detail"] else ""
+        return render.clean(f"{limits}  unknown, {reading['problem']}{why}")
+    relief = f", relief {render.percent(reading['relief'])}" if reading["relief"] is not None else ""
+    return f"{render.percent(reading['value']):>5} {limits}{relief}"
+
+
+def _show_workers(workers: list[Document]) -> None:
+    _title("WORKERS")
+    columns = [
+        Column("NODE"),
+        Column("STATE"),
+        Column("CPU", right=True),
+        Column("MEM", right=True),
+        Column("GPU", right=True),
+        Column("OFFERS"),
+        Column("TAKEN"),
+        Column("WHY NOT", flex=True),
+    ]
+    rows = [
+        (
+            worker["name"],
+            "draining" if worker["draining"] else "up" if worker["up"] else "down",
+            *(render.percent((worker["pressure"].get(name) or {}).get("value")) for name in ("cpu", "memory", "gpu")),
+            _capacity_words(worker["offer"]),
+            _capacity_words(worker["reserved"]),
+            worker["offer_reason"],
+        )
+        for worker in workers
+    ]
+    render.show_table(columns, rows, colours={"up": "green", "down": "red", "draining": "yellow"})
+
+
+def _capacity_words(capacity: Document | None) -> str:
+    if not capacity or not any(capacity.values()):
+        return "-"
+    gpus = f", {capacity['gpus']} GPU" if capacity["gpus"] else ""
+    return f"{render.cores(capacity['cores'])} cores, {render.size(capacity['memory_bytes'])}{gpus}"
+
+
+def _show_problems(problems: list[Document]) -> None:
+    if not problems:
+        return
+    _title("PROBLEMS")
+    for problem in problems:
+        mark = render.style("!", fg="red", bold=True)
+        click.echo(f"{mark} {render.clean(problem['text'])}")
+        if problem["command"]:
+            click.echo(f"    {render.style(render.clean(problem['command']), bold=True)}")
+
+
+def _show_move(move: Document) -> None:
+    render.show_pairs(
+        [
+            ("move", f"{move['id']}  {screens.state_style(move['state'])}"),
+            ("what", screens.move_words(move)),
+            ("job", f"{move['job']}  {move['job_state'] or ''}"),
+            ("how", f"{move['strategy']} by {move['backend']}, submission {move['submission_id'] or '-'}"),
+            ("asked by", f"rule {move['rule']}" if move["automatic"] else f"uid {move['requested_by']}"),
+            ("stopped for", render.seconds(move["downtime_s"])),
+            ("result", screens.outcome_words(move) or "-"),
+            ("reason", render.clean(f"{move['reason'] or '-'} {move['detail']}")),
+        ]
+    )
+    click.echo()
+    steps = move.get("timeline", ())
+    for step in steps:
+        words = render.clean(" ".join(filter(None, (step["reason"], step["detail"]))))
+        click.echo(f"{step['t'] - steps[0]['t']:8.2f} s  {screens.state_style(step['event'])}  {words}".rstrip())
+    attempts = move.get("attempts", ())
+    if attempts:
+        click.echo()
+        columns = [Column("ATTEMPT"), Column("NODE"), Column("PID", right=True), Column("STATE"), Column("SUBMISSION")]
+        render.show_table(
+            columns,
+            [
+                (str(a["epoch"]), a["node"], str(a["pid"] or "-"), a["state"], a["submission_id"] or "-")
+                for a in attempts
+            ],
+        )
+
+
+def _title(text: str) -> None:
+    click.echo()
+    click.echo(render.style(text, bold=True))

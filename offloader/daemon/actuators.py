@@ -1,0 +1,91 @@
+"""Who acts on decisions: the mover, or one that only writes down what would have been done."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+from offloader.errors import NotFound
+from offloader.jobs.ids import move_id
+from offloader.model import Move, MoveState
+from offloader.moves.plan import MovePlan
+
+__all__ = ["Actuator", "RecordingActuator"]
+
+_KEPT = 100
+
+
+class Actuator(Protocol):
+    """The one door through which a process is acted on (moves.mover.Mover)."""
+
+    async def start(self, plan: MovePlan) -> Move:
+        """Journal the move and let it run; returns at once. Raises Refused, JournalError."""
+
+    async def cancel(self, move_id: str, *, by_uid: int) -> Move:
+        """Roll back, or end the job. Raises NotFound, Refused."""
+
+    async def disable(self) -> None:
+        """Roll back automatic moves that are not committed."""
+
+    async def stop_all(self, detail: str) -> None:
+        """The kill-switch: roll back every move that is not committed."""
+
+    async def recover(self) -> None:
+        """Take up what a predecessor left."""
+
+    async def close(self) -> None:
+        """End in the middle of anything."""
+
+    def logs(self, move_id: str, *, offset: int, follow: bool) -> AsyncIterator[bytes]:
+        """The job's output."""
+
+
+class RecordingActuator:
+    """Takes plans and does nothing: for observe, advise, dry runs and trials. Nothing it is given ever moves."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self.plans: deque[MovePlan] = deque(maxlen=_KEPT)
+
+    async def start(self, plan: MovePlan) -> Move:
+        """The move as it would begin; it is written down nowhere."""
+        self.plans.append(plan)
+        now, leader = self._now(), plan.candidate.leader
+        return Move(
+            id=move_id(now, leader.pid),
+            job="",
+            from_epoch=0,
+            to_epoch=1,
+            identity=leader.identity,
+            source=plan.candidate.node,
+            target=plan.target,
+            strategy=plan.strategy,
+            backend=plan.backend,
+            state=MoveState.PLANNED,
+            requested_by=plan.requested_by,
+            automatic=plan.automatic,
+            rule=plan.rule,
+            created_t=now,
+            updated_t=now,
+        )
+
+    async def cancel(self, move_id: str, *, by_uid: int) -> Move:
+        """There is never anything to cancel."""
+        raise NotFound(f"there is no move {move_id}: this controller only records (uid {by_uid} asked)")
+
+    async def disable(self) -> None:
+        """Nothing runs."""
+
+    async def stop_all(self, detail: str) -> None:
+        """Nothing runs."""
+
+    async def recover(self) -> None:
+        """Nothing was left."""
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def logs(self, move_id: str, *, offset: int, follow: bool) -> AsyncIterator[bytes]:
+        """Nothing ran."""
+        raise NotFound(f"there is no move {move_id}: this controller only records (from {offset}, follow {follow})")

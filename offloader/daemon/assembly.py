@@ -1,0 +1,245 @@
+"""Putting the controller together: the only place that knows adapters. What is heavy (paramiko) is imported on use."""
+
+from __future__ import annotations
+
+import grp
+import os
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from offloader.adapters.capsules import CapsuleFiles
+from offloader.adapters.clock import SystemClock
+from offloader.adapters.commands import LocalHost
+from offloader.adapters.gather import gather
+from offloader.adapters.journal.journal import Journal
+from offloader.adapters.journal.statedir import check_state_dir
+from offloader.adapters.processes import ProcessSource
+from offloader.adapters.prometheus import PrometheusSource
+from offloader.backends import Backend, RayBackend
+from offloader.config.load import find_config, load_cluster
+from offloader.config.models import Cluster, Node
+from offloader.config.policy import policy
+from offloader.config.ruleset import load_cluster_rules
+from offloader.daemon.actuators import Actuator, RecordingActuator
+from offloader.daemon.api.caller import Permissions
+from offloader.daemon.controller import Controller, Parts
+from offloader.daemon.decisions import DecisionLog
+from offloader.daemon.desk import Desk
+from offloader.daemon.metrics import Metrics
+from offloader.daemon.problems import Trouble
+from offloader.daemon.reload import Reloader
+from offloader.daemon.setup import Setup
+from offloader.daemon.snapshot import Observer
+from offloader.daemon.ticker import Ticker
+from offloader.daemon.toggles import Switches
+from offloader.errors import ConfigError
+from offloader.jobs.ids import UlidFactory
+from offloader.model import Move, MoveState, Role
+from offloader.moves.agent import Agent
+from offloader.moves.mover import Mover
+from offloader.moves.plan import MoveNode, Timings
+from offloader.moves.tools import Tools
+from offloader.ports import Host, MetricsSource
+from offloader.strategies import STRATEGIES
+
+__all__ = ["Assembled", "assemble", "load_setup", "make_observer", "metrics_source"]
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A controller, ready to be started; `stack` closes everything in the right order."""
+
+    setup: Setup
+    controller: Controller
+    ticker: Ticker
+    desk: Desk
+    metrics: Metrics
+    reloader: Reloader
+    stack: AsyncExitStack
+
+
+def load_setup(file: Path | None) -> Setup:
+    """Cluster file, rule files and policy. Raises ConfigError with every problem."""
+    found = find_config(file)
+    cluster = load_cluster(found)
+    rules = load_cluster_rules(cluster, found.resolve().parent)
+    return Setup(found, cluster, rules, policy(cluster))
+
+
+def metrics_source(cluster: Cluster) -> PrometheusSource:
+    """Prometheus as configured."""
+    section = cluster.prometheus
+    return PrometheusSource(section.url, token_file=section.bearer_token_file, deadline_s=section.timeout_s)
+
+
+def make_observer(source: MetricsSource, journal: Any) -> Observer:
+    """The observer of this machine. `journal`: the store, or whatever answers for it in a look without a controller."""
+    processes = ProcessSource()
+    return Observer(partial(gather, source), lambda detail: processes.read(detail=detail), journal)
+
+
+async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
+    """Open the journal and wire everything; nothing runs yet, except that moves left by a predecessor are known.
+
+    Raises:
+        JournalError: the state directory is unusable or taken.
+        ConfigError: a secret's file or a group is missing.
+    """
+    cluster = setup.cluster
+    state_dir = cluster.controller.state_dir
+    check_state_dir(state_dir)
+    permissions = Permissions(os.geteuid(), _group_id(cluster.controller.admin_group))
+    stack = AsyncExitStack()
+    try:
+        journal = Journal(state_dir)
+        stack.callback(journal.close)
+        clock = SystemClock()
+        switches = Switches(journal, state_dir)
+        source = metrics_source(cluster)
+        stack.push_async_callback(source.close)
+        recording = RecordingActuator(clock.time)
+        hooks = _Hooks()
+        records_only = "it was started with --record-only" if record_only else _missing_backend(cluster)
+        acting: Actuator = recording
+        if records_only is None:
+            acting = _mover(setup=setup, journal=journal, clock=clock, switches=switches, hooks=hooks, stack=stack)
+        parts = Parts(
+            store=journal,
+            clock=clock,
+            observer=make_observer(source, journal),
+            switches=switches,
+            decisions=DecisionLog(journal),
+            acting=acting,
+            recording=recording,
+            strategies=tuple(strategy.name for strategy in STRATEGIES),
+        )
+        return _wired(
+            setup=setup,
+            parts=parts,
+            permissions=permissions,
+            hooks=hooks,
+            records_only=records_only,
+            stack=stack,
+        )
+    except BaseException:
+        await stack.aclose()
+        raise
+
+
+class _Hooks:
+    """What the mover tells, to receivers that are made after it."""
+
+    def __init__(self) -> None:
+        self.metrics: Metrics | None = None
+        self.controller: Controller | None = None
+
+    def transition(self, move: Move, before: MoveState) -> None:
+        """For metrics."""
+        if self.metrics is not None:
+            self.metrics.transition(move, before)
+
+    def finished(self, move: Move) -> None:
+        """For the engine: cooldowns, failures."""
+        if self.controller is not None:
+            self.controller.finished(move)
+
+
+def _wired(
+    *,
+    setup: Setup,
+    parts: Parts,
+    permissions: Permissions,
+    hooks: _Hooks,
+    records_only: str | None,
+    stack: AsyncExitStack,
+) -> Assembled:
+    controller = Controller(setup, parts)
+
+    async def tick() -> None:
+        began = parts.clock.boottime()
+        try:
+            await controller.tick()
+        finally:
+            metrics.took(parts.clock.boottime() - began)
+
+    def trouble() -> Trouble:
+        return Trouble(ticker.beat, reloader.error, records_only)
+
+    ticker = Ticker(tick, parts.clock, lambda: controller.setup.tick_interval_s)
+    reloader = Reloader(controller, ticker, partial(load_setup, setup.file))
+    metrics = Metrics(controller, trouble)
+    controller.on_tick(metrics.ticked)
+    hooks.metrics, hooks.controller = metrics, controller
+    desk = Desk(controller, ticker, permissions, trouble, reloader.reload)
+    return Assembled(setup, controller, ticker, desk, metrics, reloader, stack)
+
+
+def _mover(
+    *, setup: Setup, journal: Journal, clock: SystemClock, switches: Switches, hooks: _Hooks, stack: AsyncExitStack
+) -> Mover:
+    cluster, timings = setup.cluster, Timings()
+    agents = {node.name: Agent(_host(node, stack), _move_node(node), verb_s=timings.verb_s) for node in cluster.nodes}
+    tools = Tools(
+        store=journal,
+        clock=clock,
+        agents=agents,
+        backends=_backends(cluster),
+        strategies={strategy.name: strategy for strategy in STRATEGIES},
+        capsules=CapsuleFiles(cluster.controller.state_dir / "capsules"),
+        forbidden=switches.forbidden,
+        timings=timings,
+        on_transition=hooks.transition,
+    )
+    mover = Mover(tools, head=cluster.head.name, new_id=UlidFactory(clock.time, os.urandom))
+    mover.on_finished(hooks.finished)
+    stack.push_async_callback(mover.close)
+    return mover
+
+
+def _host(node: Node, stack: AsyncExitStack) -> Host:
+    if node.role is Role.HEAD:
+        return LocalHost(node.name)
+    from offloader.adapters.ssh import SshHost, SshSettings  # noqa: PLC0415 - paramiko, only where nodes are remote
+
+    given = node.ssh
+    settings = SshSettings(
+        host=given.host or node.address,
+        user=given.user,
+        port=given.port,
+        identity_file=given.identity_file,
+        known_hosts=given.known_hosts,
+        config_file=given.config_file,
+    )
+    host = SshHost(node.name, settings)
+    stack.push_async_callback(host.close)
+    return host
+
+
+def _move_node(node: Node) -> MoveNode:
+    return MoveNode(node.name, node.ray_node_ip or node.address, node.python, node.state_dir)
+
+
+def _missing_backend(cluster: Cluster) -> str | None:
+    """Why nothing could be moved anywhere; None: there is a way."""
+    if cluster.ray.token_file is None:
+        return "`ray.token_file` is not set, and Ray is only used with token authentication"
+    return None
+
+
+def _backends(cluster: Cluster) -> Mapping[str, Backend]:
+    section = cluster.ray
+    assert section.token_file is not None
+    return {"ray": RayBackend(section.address, section.token_file, timeout_s=section.timeout_s)}
+
+
+def _group_id(name: str | None) -> int | None:
+    if name is None:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ConfigError((f"controller.admin_group: there is no group {name} on this machine",)) from None

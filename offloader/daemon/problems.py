@@ -1,0 +1,110 @@
+"""What is wrong now, each with the command that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from offloader.daemon.controller import Controller, View
+from offloader.daemon.ticker import Beat
+from offloader.engine.remedies import REMEDIES
+from offloader.engine.schema import RulePhase
+from offloader.model import Mode, Move, MoveState, Reading, Reason, Role, Toggles
+
+__all__ = ["Trouble", "problems_of"]
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What is wrong with the controller itself. `records_only`: why it only writes down what it would do, if so."""
+
+    beat: Beat
+    reload_error: str | None = None
+    records_only: str | None = None
+
+
+def problems_of(controller: Controller, toggles: Toggles, trouble: Trouble, recent: Iterable[Move]) -> list[Document]:
+    """Worst first: what stops everything, then what makes blind, then what limits."""
+    return [
+        *_switched_off(controller, toggles, trouble),
+        *_own(controller, trouble),
+        *(_blind(controller.view) if controller.view else ()),
+        *(_lost(move) for move in recent if move.state is MoveState.LOST),
+        *(_workers(controller.view) if controller.view else ()),
+    ]
+
+
+def _problem(reason: Reason | None, text: str, command: str) -> Document:
+    return {"reason": reason.value if reason else None, "text": text, "command": command}
+
+
+def _switched_off(controller: Controller, toggles: Toggles, trouble: Trouble) -> Iterator[Document]:
+    if toggles.kill_switch:
+        path = controller.parts.switches.kill_switch_path
+        yield _problem(Reason.KILL_SWITCH, f"the kill-switch {path} is there: nothing moves", f"rm {path}")
+    if trouble.records_only:
+        text = f"this controller moves nothing, it only records: {trouble.records_only}"
+        yield _problem(None, text, "mend that and start it again: grid-offloader serve")
+    pressed = controller.view and any(
+        state.phase in (RulePhase.FIRING, RulePhase.RELIEVING) for state in controller.view.state.rules.values()
+    )
+    if pressed and toggles.ceiling is not Mode.AUTO and not toggles.kill_switch:
+        yield _problem(
+            Reason.CEILING,
+            f"the head is under pressure and nothing may move by itself (ceiling {toggles.ceiling})",
+            "grid-offloader auto --enable",
+        )
+
+
+def _own(controller: Controller, trouble: Trouble) -> Iterator[Document]:
+    if controller.journal_error or controller.parts.store.degraded:
+        error = controller.journal_error or "the disk of the state directory is full"
+        yield _problem(Reason.JOURNAL_FAILED, f"{error}: no new move is accepted", "df -h; free some space there")
+    if trouble.reload_error:
+        first, *rest = trouble.reload_error.splitlines()
+        more = f" (and {len(rest)} more)" if rest else ""
+        yield _problem(
+            None, f"the last reload was refused, the configuration before it is in force: {first}{more}",
+            f"grid-offloader config check {controller.setup.file}",
+        )  # fmt: skip
+    if trouble.beat.error:
+        yield _problem(None, f"the last check failed: {trouble.beat.error}", "look at the controller's log")
+    if trouble.beat.missed > trouble.beat.ticks // 10:
+        text = f"{trouble.beat.missed} checks were missed, the last one took {trouble.beat.took_s:.1f} s"
+        yield _problem(None, text, "raise auto_offload.check_interval, or give the head some air")
+
+
+def _blind(view: View) -> Iterator[Document]:
+    """One line per cause: Prometheus being away is one problem, not one per node, rule and resource."""
+    head = view.setup.policy.head
+    node = view.snapshot.nodes.get(head)
+    readings = [*(node.pressure.values() if node else ()), *view.snapshot.values.values()]
+    told: set[tuple[Reason, str]] = set()
+    for reading in readings:
+        if reading.problem is not None and reading.node == head and (reading.problem, reading.detail) not in told:
+            told.add((reading.problem, reading.detail))
+            yield _blindness(reading)
+
+
+def _blindness(reading: Reading) -> Document:
+    assert reading.problem is not None
+    text = f"no value to act on for {reading.node}: {reading.detail or reading.problem}"
+    return _problem(reading.problem, text, REMEDIES.get(reading.problem, ""))
+
+
+def _lost(move: Move) -> Document:
+    text = f"{move.id} was lost ({move.reason or 'no reason known'})"
+    return _problem(move.reason, text, f"grid-offloader status {move.id}")
+
+
+def _workers(view: View) -> Iterator[Document]:
+    down = [node for node in view.snapshot.nodes.values() if node.role is Role.WORKER and not node.up]
+    if len(down) > 1:
+        names = ", ".join(node.name for node in down)
+        yield _problem(Reason.TARGET_DOWN, f"{len(down)} workers are down: {names}", "grid-offloader cluster check")
+    elif down:
+        text = f"worker {down[0].name} is down: {down[0].offer_reason}"
+        yield _problem(Reason.TARGET_DOWN, text, "grid-offloader cluster check")

@@ -1,0 +1,36 @@
+"""What the controller runs with: one loaded configuration, replaced as a whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from offloader.config.models import Cluster
+from offloader.model import Policy, Role, Rule
+
+__all__ = ["Setup"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Cluster, rules and policy that belong together, and the file that they came from."""
+
+    file: Path
+    cluster: Cluster
+    rules: tuple[Rule, ...]
+    policy: Policy
+
+    @property
+    def roles(self) -> dict[str, Role]:
+        """Every node with its role."""
+        return {node.name: node.role for node in self.cluster.nodes}
+
+    @property
+    def draining(self) -> frozenset[str]:
+        """Nodes that get nothing new."""
+        return frozenset(node.name for node in self.cluster.nodes if node.draining)
+
+    @property
+    def tick_interval_s(self) -> float:
+        """The shortest interval that any rule asks for, at most that of the configuration."""
+        return min((rule.interval_s for rule in self.rules), default=self.cluster.auto_offload.check_interval_s)

@@ -1,0 +1,162 @@
+"""What one tick looks at: Prometheus' answers, the head's processes, the journal, the toggles."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from offloader.daemon.setup import Setup
+from offloader.engine.candidates import candidate_for, candidates_of
+from offloader.engine.evaluate import stale_after_s
+from offloader.model import (
+    Candidate,
+    Capacity,
+    Move,
+    MoveState,
+    NodeView,
+    Obstacle,
+    Process,
+    Reading,
+    Resource,
+    Snapshot,
+    Toggles,
+    Truth,
+)
+
+__all__ = ["FROZEN_LOAD", "Journalled", "Measure", "Measured", "Observer", "ReadProcesses"]
+
+FROZEN_LOAD = "cores_before"
+"""Fact of a move: the cores that its job used when it was chosen. While it is frozen they look like relief."""
+
+_FROZEN = (MoveState.FROZEN, MoveState.SAVED, MoveState.GO, MoveState.PROVEN, MoveState.OWNING)
+_REMEMBERED_S = 3600.0
+
+
+class Measured(Protocol):
+    """Prometheus' share of a snapshot (adapters.gather.Measurements)."""
+
+    @property
+    def values(self) -> Mapping[tuple[str, str], Reading]:
+        """Rule values."""
+
+    @property
+    def whens(self) -> Mapping[tuple[str, str], Truth]:
+        """Conditions."""
+
+    @property
+    def nodes(self) -> Mapping[str, NodeView]:
+        """Views."""
+
+    @property
+    def ages_s(self) -> Mapping[str, float | None]:
+        """Age of each node's newest raw sample."""
+
+
+class Journalled(Protocol):
+    """The part of the journal that a snapshot holds."""
+
+    def moves(self, *, active: bool | None = None, since: float | None = None, limit: int = 1000) -> tuple[Move, ...]:
+        """Newest first."""
+
+    def fact(self, move_id: str, key: str) -> Any | None:
+        """Something kept about a move."""
+
+    def reserved(self) -> Mapping[str, Capacity]:
+        """The ledger by node."""
+
+
+Measure = Callable[..., Awaitable[Measured]]
+ReadProcesses = Callable[[bool], Mapping[int, Process]]
+"""All processes of the head by pid; with True in every detail. Blocks."""
+
+
+class Observer:
+    """Builds snapshots."""
+
+    def __init__(self, measure: Measure, read_processes: ReadProcesses, journal: Journalled) -> None:
+        """Args: measure: adapters.gather.gather with its source bound; read_processes: of this machine, the head."""
+        self._measure = measure
+        self._read = read_processes
+        self._journal = journal
+
+    async def measure(self, setup: Setup, now: float) -> Measured:
+        """Ask Prometheus everything at once. Never raises: what went wrong is in the readings."""
+        limit = stale_after_s(setup.policy, setup.cluster.prometheus.scrape_interval_s)
+        return await self._measure(setup.rules, setup.roles, now=now, limit_s=limit, draining=setup.draining)
+
+    async def keep_rates(self) -> None:
+        """A light look at the processes: CPU rates need two, and pressure may come at any tick."""
+        await asyncio.to_thread(self._read, False)
+
+    async def candidates(self, setup: Setup, moves: tuple[Move, ...]) -> tuple[Candidate, ...]:
+        """Every job on the head that matters, with everything that forbids moving it."""
+        processes = await asyncio.to_thread(self._read, True)
+        return await asyncio.to_thread(
+            candidates_of,
+            processes,
+            node=setup.policy.head,
+            policy=setup.policy,
+            kept=frozenset(),
+            moving=moving_pids(moves),
+            own_pids=frozenset({os.getpid()}),
+        )
+
+    async def candidate(self, setup: Setup, pid: int) -> Candidate | Obstacle:
+        """The job that one process of the head belongs to."""
+        processes = await asyncio.to_thread(self._read, True)
+        return await asyncio.to_thread(
+            candidate_for,
+            processes,
+            pid,
+            node=setup.policy.head,
+            policy=setup.policy,
+            moving=moving_pids(self.moves(0.0)),
+            own_pids=frozenset({os.getpid()}),
+        )
+
+    def moves(self, now: float) -> tuple[Move, ...]:
+        """Those in flight, and those that ended within the last hour (budgets count them)."""
+        active = self._journal.moves(active=True)
+        return (*active, *self._journal.moves(active=False, since=now - _REMEMBERED_S)) if now else active
+
+    def snapshot(
+        self,
+        setup: Setup,
+        measured: Measured,
+        toggles: Toggles,
+        now: float,
+        *,
+        candidates: tuple[Candidate, ...] = (),
+        moves: tuple[Move, ...] | None = None,
+    ) -> Snapshot:
+        """One immutable picture of everything."""
+        known = self.moves(now) if moves is None else moves
+        return Snapshot(
+            now=now,
+            scrape_interval_s=setup.cluster.prometheus.scrape_interval_s,
+            nodes=measured.nodes,
+            values=measured.values,
+            whens=measured.whens,
+            candidates=candidates,
+            toggles=toggles,
+            moves=known,
+            reserved=self._journal.reserved(),
+            frozen_load=self._frozen_load(setup, measured, known),
+        )
+
+    def _frozen_load(self, setup: Setup, measured: Measured, moves: tuple[Move, ...]) -> dict[Resource, float]:
+        """CPU only: a frozen job keeps its memory, and it still shows in what was observed."""
+        head = measured.nodes.get(setup.policy.head)
+        cores = sum(_number(self._journal.fact(move.id, FROZEN_LOAD)) for move in moves if move.state in _FROZEN)
+        return {Resource.CPU: cores / head.total.cores} if cores and head and head.total.cores else {}
+
+
+def moving_pids(moves: tuple[Move, ...]) -> frozenset[int]:
+    """Pids of originals that are in flight."""
+    return frozenset(move.identity.pid for move in moves if not move.state.final)
+
+
+def _number(fact: Any) -> float:
+    return float(fact) if isinstance(fact, int | float) else 0.0

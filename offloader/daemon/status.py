@@ -1,0 +1,206 @@
+"""The one status document (docs/api.md): `status`, `auto --status`, `watch` and the status page all render it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
+
+from offloader.daemon.controller import Controller, View
+from offloader.daemon.documents import (
+    move_document,
+    name_of,
+    node_document,
+    reading_document,
+    without_private,
+)
+from offloader.daemon.problems import Trouble, problems_of
+from offloader.daemon.ticker import Beat
+from offloader.engine.evaluate import relief_for, threshold_for
+from offloader.engine.explain import Chain, Link, LinkName, explain
+from offloader.engine.guard import effective_mode
+from offloader.engine.schema import RuleState
+from offloader.jobs.store import Store
+from offloader.model import Capacity, Decision, DecisionKind, Mode, Move, Reading, Reason, Role, Rule, Toggles
+
+__all__ = ["rule_documents", "status_document"]
+
+Document = dict[str, Any]
+
+_RECENT = 10
+_RECENT_S = 86400.0
+
+
+def status_document(
+    controller: Controller, trouble: Trouble, now: float, started_t: float, *, private: bool
+) -> Document:
+    """Everything an operator needs.
+
+    Args:
+        controller: whose last view is shown.
+        trouble: the loop's beat and what else is wrong.
+        now: Unix seconds.
+        started_t: when the controller was started.
+        private: whether the caller may see reasons about everybody's processes.
+    """
+    view, setup = controller.view, controller.setup
+    toggles = controller.parts.switches.read()
+    store = controller.parts.store
+    in_flight = store.moves(active=True)
+    recent = store.moves(active=False, since=now - _RECENT_S, limit=_RECENT)
+    last = controller.parts.decisions.last
+    return {
+        "running": True,
+        "version": version("grid-offloader"),
+        "t": now,
+        "controller": {
+            "cluster": setup.cluster.name,
+            "pid": os.getpid(),
+            "started_t": started_t,
+            "config": str(setup.file),
+            "records_only": trouble.records_only,
+        },
+        "ceiling": toggles.ceiling.value,
+        "enabled": toggles.ceiling is not Mode.OBSERVE and not toggles.kill_switch,
+        "kill_switch": toggles.kill_switch,
+        "thresholds": _thresholds(setup.rules, toggles),
+        "data": _data(view, trouble.beat, setup.tick_interval_s, setup.policy.head),
+        "head": _head(view, setup.policy.head, setup.rules, toggles),
+        "rules": rule_documents(view, setup.rules, toggles, setup.policy.head, private=private),
+        "next": _next(view, toggles, private=private),
+        "workers": _workers(view, store),
+        "moves_in_flight": [_move(store, move, private=private) for move in in_flight],
+        "moves_recent": [_move(store, move, private=private) for move in recent],
+        "last_decision": last if private or last is None else without_private(last),
+        "problems": problems_of(controller, toggles, trouble, recent),
+    }
+
+
+def rule_documents(
+    view: View | None, rules: Sequence[Rule], toggles: Toggles, head: str, *, private: bool
+) -> list[Document]:
+    """Every rule with its state on the head."""
+    decisions = {decision.rule: decision for decision in view.decisions} if view else {}
+    states = view.state.rules if view else {}
+    return [
+        _rule(rule, states.get((rule.key, head)), decisions.get(rule.key), toggles, head, private=private)
+        for rule in rules
+    ]
+
+
+def _rule(
+    rule: Rule, state: RuleState | None, decision: Decision | None, toggles: Toggles, node: str, *, private: bool
+) -> Document:
+    threshold = threshold_for(rule, toggles)
+    return {
+        "key": rule.key,
+        "group": rule.group,
+        "name": rule.name,
+        "node": node,
+        "resource": rule.resource.value,
+        "expr": rule.expr,
+        "when": rule.when,
+        "state": state.phase.value if state else "unknown",
+        "since_t": state.phase_t if state else None,
+        "truth": state.last_truth.value if state else "unknown",
+        "value": decision.value if decision else None,
+        "age_s": decision.age_s if decision else None,
+        "threshold": threshold,
+        "relief": relief_for(rule, threshold),
+        "for_s": rule.for_s,
+        "held_s": state.held_s if state else 0.0,
+        "cooldown_s": rule.cooldown_s,
+        "mode": effective_mode(rule, toggles).value,
+        "rule_mode": rule.mode.value if rule.mode else None,
+        "decision": decision.kind.value if decision else None,
+        "reason": decision.reason.value if decision and decision.reason else None,
+        "detail": decision.detail if decision and (private or decision.candidate is None) else "",
+        "annotations": dict(rule.annotations),
+    }
+
+
+def _thresholds(rules: Sequence[Rule], toggles: Toggles) -> Document:
+    """By resource: the first rule's, as it is in force."""
+    return {rule.resource.value: threshold_for(rule, toggles) for rule in reversed(rules)} | {
+        resource.value: ratio for resource, ratio in toggles.thresholds.items()
+    }
+
+
+def _data(view: View | None, beat: Beat, interval_s: float, head: str) -> Document:
+    return {
+        "age_s": view.measured.ages_s.get(head) if view else None,
+        "tick_t": beat.finished_t,
+        "tick_s": round(beat.took_s, 4),
+        "interval_s": interval_s,
+        "ticks": beat.ticks,
+        "missed_ticks": beat.missed,
+        "failed_ticks": beat.failed,
+    }
+
+
+def _head(view: View | None, name: str, rules: Sequence[Rule], toggles: Toggles) -> Document:
+    node = view.snapshot.nodes.get(name) if view else None
+    unknown = Reading(name, problem=Reason.NO_DATA, detail="nothing was read yet")
+    readings = dict(node.pressure) if node else {rule.resource: unknown for rule in rules}
+    by_resource = {rule.resource: rule for rule in reversed(rules)}
+    pressure = {}
+    for resource, reading in readings.items():
+        rule = by_resource.get(resource)
+        threshold = threshold_for(rule, toggles) if rule else None
+        relief = relief_for(rule, threshold) if rule and threshold is not None else None
+        pressure[resource.value] = {**reading_document(reading), "threshold": threshold, "relief": relief}
+    return {"name": name, "up": node.up if node else False, "pressure": pressure}
+
+
+def _next(view: View | None, toggles: Toggles, *, private: bool) -> Document:
+    """What happens next, or the first thing that keeps everything where it is, with what mends it."""
+    if view is None:
+        return {
+            "kind": "nothing",
+            "text": "the first check is still to come",
+            "reason": None,
+            "remedy": "",
+            "chain": None,
+        }
+    chain = explain(view.decisions, replace(view.snapshot, toggles=toggles))
+    decision = next((one for one in view.decisions if one.rule == chain.rule), None)
+    broken = chain.broken
+    leader = decision.candidate.leader if decision and decision.candidate else None
+    what = f"{name_of(leader)} (pid {leader.pid}, {leader.user}) to {decision.target}" if leader and decision else ""
+    if broken is None:
+        return _following("move", f"moving {what}, by {chain.rule}", None, chain)
+    if decision is not None and decision.kind is DecisionKind.WOULD_MOVE:
+        return _following("would_move", f"would move {what}, by {chain.rule}", broken, chain)
+    open_to_all = private or broken.name in _PUBLIC_LINKS
+    seen = f": {broken.seen}" if broken.seen and open_to_all else ""
+    return _following(
+        "nothing", f"nothing, {broken.reason or broken.name}{seen}", broken, chain if open_to_all else None
+    )
+
+
+_PUBLIC_LINKS = frozenset({LinkName.DATA, LinkName.RULE, LinkName.CEILING, LinkName.BUDGET})
+"""What the other links saw may tell of somebody's processes."""
+
+
+def _following(kind: str, text: str, broken: Link | None, chain: Chain | None) -> Document:
+    return {
+        "kind": kind,
+        "text": text,
+        "reason": broken.reason.value if broken and broken.reason else None,
+        "remedy": broken.remedy if broken else "",
+        "chain": chain.to_json() if chain else None,
+    }
+
+
+def _workers(view: View | None, store: Store) -> list[Document]:
+    if view is None:
+        return []
+    reserved = store.reserved()
+    workers = (node for node in view.snapshot.nodes.values() if node.role is Role.WORKER)
+    return [node_document(node, reserved.get(node.name, Capacity())) for node in workers]
+
+
+def _move(store: Store, move: Move, *, private: bool) -> Document:
+    return move_document(move, store.job(move.job), steps=store.timeline(move.id), private=private)
