@@ -24,6 +24,7 @@ SPARE = os.environ | {
 FREEZE_IN_V2 = """
 mkdir /sys/fs/cgroup/child; cd /sys/fs/cgroup/child
 sleep 100 >/dev/null 2>&1 &
+until grep -q sleep /proc/$!/comm; do :; done # before that it holds our output
 echo $! >cgroup.procs; echo 1 >cgroup.freeze
 until grep -q 'frozen 1' cgroup.events; do :; done
 ls .. | grep -cE '^(cpu|freezer|memory|unified)$'; mount | grep -c ' type cgroup'
