@@ -113,7 +113,7 @@ _FOR_EVER_S = 1e9
 async def _run(entry: _Entry, host: Host) -> None:
     try:
         done = await host.run(entry.submission.argv, timeout_s=_FOR_EVER_S)
-    except NodeUnreachable as error:
+    except (NodeUnreachable, OSError) as error:  # no such node, no such command
         entry.status = SubmissionStatus(SubmissionState.FAILED, None, str(error))
     else:
         entry.status = _completed(done.returncode)

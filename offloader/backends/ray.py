@@ -107,21 +107,17 @@ class RayBackend:
             return act(self._client)
         except (_Answer, BackendError):
             raise
-        except requests.RequestException as error:
-            raise BackendError(f"Ray's dashboard at {self._url} does not answer: {error}") from error
         except (RuntimeError, ValueError, TypeError, KeyError) as error:  # what Ray's client makes of odd answers
             raise BackendError(f"Ray's dashboard at {self._url} gave an answer that makes no sense: {error}") from error
 
     def _request(self, method: str, endpoint: str, json_data: Any) -> requests.Response:
-        """One request, in time and authenticated. Raises BackendError, _Answer, requests.RequestException."""
-        response = self._session.request(
-            method,
-            self._url + endpoint,
-            json=json_data,
-            headers={"Authorization": f"Bearer {_token(self._token_file)}"},
-            timeout=(_CONNECT_S, _READ_S),
-            allow_redirects=False,
-        )
+        """One request, in time and authenticated. Raises BackendError, or _Answer for anything but success."""
+        headers = {"Authorization": f"Bearer {_token(self._token_file)}"}
+        bounds: dict[str, Any] = {"timeout": (_CONNECT_S, _READ_S), "allow_redirects": False}
+        try:
+            response = self._session.request(method, self._url + endpoint, json=json_data, headers=headers, **bounds)
+        except requests.RequestException as error:
+            raise BackendError(f"Ray's dashboard at {self._url} does not answer: {error}") from error
         if response.status_code in {_UNAUTHENTICATED, _FORBIDDEN}:
             raise BackendError(
                 f"Ray at {self._url} refuses our token ({response.status_code}): "
