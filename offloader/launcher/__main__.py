@@ -25,7 +25,7 @@ VERBS = {
     "revoke": ("place", "main_revoke"),
     "fence": ("fence", "main"),
     "log": ("log", "main"),
-    "guard": ("guard", "main"),
+    "guard": ("guard_start", "main"),
 }
 
 

@@ -23,9 +23,13 @@ class Held:
     @property
     def alive(self) -> bool:
         """Whether it still executes (a pidfd turns readable when the last thread has ended)."""
+        return not self.wait(0.0)
+
+    def wait(self, limit_s: float) -> bool:
+        """Wait for its end; whether it has come."""
         poll = select.poll()
         poll.register(self.descriptor, select.POLLIN)
-        return not poll.poll(0)
+        return bool(poll.poll(limit_s * 1000))
 
     def signal(self, number: int) -> bool:
         """Send a signal; False when it is gone. Raises PermissionError."""

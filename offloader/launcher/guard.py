@@ -1,0 +1,366 @@
+"""The source's role: it alone freezes, thaws and ends the original, and it is the watchdog over whoever asks it to.
+
+Every process is held by pidfd, the directory by a lock. Frozen without contact it thaws by itself (unless HOLD was
+given, or the job's files changed); thawing never needs a disk. docs/protocol.md has the rules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import PROTOCOL, files, freezer, proc
+from .durable import write_json
+from .errors import LauncherError
+from .guard_config import GuardConfig
+from .lease import boottime
+from .members import Members
+from .server import LinkServer
+from .states import GUARD, Machine
+from .wakeup import Wakeup
+from .wire import Document
+
+__all__ = ["Guard"]
+
+_FROZEN = frozenset({"frozen", "holding", "changed"})
+_OVER = frozenset({"armed", "thawed", "ended", "gone"})
+_END_LIMIT_S = 10.0
+_LONGEST_CONTACT_S = 3600.0
+
+
+class Guard:
+    """One move's guard. Built by guard_start, fresh or from what a former guard wrote down."""
+
+    def __init__(self, directory: Path, config: GuardConfig, members: Members, state: str = "") -> None:
+        self._directory = directory
+        self._config = config
+        self._members = members
+        self._machine = Machine(GUARD, state)
+        self._freezer: freezer.Freezer | None = None
+        self._recorded: list[Document] = []
+        self._contact_until = boottime() + config.limit_s
+        self._took_s = 0.0
+        self._done = False
+        self._selector = selectors.DefaultSelector()
+        self._server = LinkServer(directory, self._selector, self._hello)
+        self._wakeup = Wakeup(self._selector, (signal.SIGTERM, signal.SIGINT))
+        self._watched = members.leader.descriptor if members.leader is not None else None
+        if self._watched is not None:
+            self._selector.register(self._watched, selectors.EVENT_READ, None)
+
+    def arm(self) -> None:
+        """Say durably that this guard is there. Raises LauncherError (JOURNAL_FAILED)."""
+        self._enter_durably("armed")
+
+    def take_over(self, memory: Document) -> None:
+        """Go on where a guard that died left off; `memory` is its state file."""
+        self._recorded = list(memory["files"])
+        if memory["freezer"] is not None:
+            self._freezer = freezer.remembered(memory["freezer"])
+            self._members.include(self._freezer.pids(self._members))
+        if self._state == "freezing":
+            self._thaw_rest("armed")
+        elif self._state in _FROZEN and self._freezer is not None and not self._freezer.intact(self._members):
+            if self._state == "holding":
+                # Ownership may have passed: whoever let it run was not us, and it must not.
+                self._freezer.freeze(self._members, boottime() + self._config.freeze_s, lambda: None)
+            else:
+                self._thaw_rest("thawed")
+        if not self._members.leader_alive:
+            self._leader_ended()
+        self._write()
+
+    def _thaw_rest(self, state: str) -> None:
+        """The former guard died while it was freezing or thawing: the job runs, wholly."""
+        if self._freezer is not None:
+            self._freezer.thaw(self._members)
+        self._freezer = None
+        self._machine.enter(state)
+
+    # --- the loop -----------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until somebody says quit, or nobody has asked for a guard that guards nothing."""
+        try:
+            while not self._done:
+                self._round()
+        finally:
+            self._server.close()
+            self._wakeup.close()
+            self._selector.close()
+            self._members.close()
+
+    def _round(self) -> None:
+        for key, mask in self._selector.select(max(0.0, self._next_event() - boottime())):
+            if key.data is self._server:
+                for message in self._server.receive(key.fileobj, mask):
+                    self._obey(message)
+            elif key.data is self._wakeup:
+                self._told_to_end()
+            else:
+                self._leader_ended()
+        self._tick(boottime())
+
+    def _next_event(self) -> float:
+        due = [boottime() + 60.0]
+        if self._state == "frozen":
+            due.append(self._contact_until)
+        if self._state in _OVER and not self._server.linked:
+            due.append(self._server.unlinked_since + self._config.unlinked_s)
+        return min(due)
+
+    def _tick(self, now: float) -> None:
+        if self._state == "frozen" and now >= self._contact_until:
+            self._server.send(self._thaw(force=False))
+        if self._state in _OVER and self._server.unlinked_for(now) >= self._config.unlinked_s:
+            self._done = True
+
+    def _told_to_end(self) -> None:
+        """A guard with frozen processes stays: without it nobody would ever thaw them."""
+        self._wakeup.drain()
+        self._done = self._state in _OVER
+
+    # --- what the controller says -------------------------------------------------------------------------------
+
+    def _obey(self, message: Document) -> None:
+        do = message.get("do")
+        try:
+            answer = self._answer(do, message)
+        except LauncherError as error:
+            answer = {"event": "failed", "do": do, "reason": error.code, "detail": error.detail}
+        if answer is not None:
+            self._server.send(answer)
+
+    def _answer(self, do: object, message: Document) -> Document | None:
+        if do == "alive":
+            self._contact(message.get("for_s"))
+            return None
+        if do == "thaw":
+            return self._thaw(force=message.get("force") is True)
+        steps: dict[object, Callable[[], Document | None]] = {
+            "freeze": self._freeze,
+            "record": self._record,
+            "hold": self._hold,
+            "unhold": self._unhold,
+            "end": self._end,
+            "quit": self._quit,
+        }
+        if isinstance(do, str) and do in steps:
+            return steps[do]()
+        raise LauncherError("BAD_MESSAGE", f"unknown: {do!r}")
+
+    def _freeze(self) -> Document:
+        if self._state != "armed":
+            if self._state in {"thawed", "ended"}:
+                raise LauncherError("FREEZE_FAILED", f"it is {self._state}: a guard freezes once")
+            return self._event()
+        started = boottime()
+        refusals = []
+        for way in freezer.candidates(f"grid-offload-{self._config.move}", list(self._config.ways)):
+            try:
+                self._freeze_by(way, started)
+            except LauncherError as error:
+                refusals.append((error.code, f"{way.how}: {error.detail}"))
+            except OSError as error:
+                refusals.append(("FREEZE_FAILED", f"{way.how}: {error.strerror}"))
+            if self._state == "frozen":
+                self._took_s = boottime() - started
+                self._contact_until = boottime() + self._config.limit_s
+                return self._event()
+            if boottime() - started >= self._config.freeze_s:
+                break
+        if not self._members.leader_alive:
+            self._leader_ended()
+            return self._event()
+        code = refusals[0][0] if refusals else "FREEZE_FAILED"
+        raise LauncherError(code, "; ".join(detail for _, detail in refusals) or "this node offers no way to freeze")
+
+    def _freeze_by(self, way: freezer.Freezer, started: float) -> None:
+        self._freezer = way
+        try:
+            way.freeze(self._members, started + self._config.freeze_s, self._note_freezing)
+            self._enter_durably("frozen")
+        except BaseException:
+            if self._state == "freezing":
+                way.thaw(self._members)
+                self._enter("armed")
+            raise
+        finally:
+            if self._state != "frozen":
+                self._freezer = None
+
+    def _note_freezing(self) -> None:
+        """Written before anything stops, and again for every further cgroup."""
+        if self._state == "armed":
+            self._enter_durably("freezing")
+        elif not self._write():
+            raise LauncherError("JOURNAL_FAILED", "the state file cannot be written")
+
+    def _record(self) -> Document:
+        if self._state not in _FROZEN:
+            raise LauncherError("NOT_FROZEN", f"it is {self._state}")
+        self._recorded = files.record(self._pids())
+        if not self._write():
+            raise LauncherError("JOURNAL_FAILED", "the state file cannot be written")
+        return {"event": "recorded", "files": len(self._recorded)}
+
+    def _contact(self, for_s: object) -> None:
+        if isinstance(for_s, bool) or not isinstance(for_s, (int, float)) or not 0 <= for_s <= _LONGEST_CONTACT_S:
+            for_s = self._config.limit_s
+        self._contact_until = boottime() + for_s
+
+    def _hold(self) -> Document:
+        if self._state in {"frozen", "changed"}:
+            self._enter_durably("holding")
+        elif self._state == "gone":
+            # It will never run again, which is all that HOLD promises.
+            return {"event": "holding", "gone": True}
+        elif self._state != "holding":
+            raise LauncherError("WATCHDOG_LOST", f"it is {self._state}")
+        return {"event": "holding"}
+
+    def _unhold(self) -> Document:
+        if self._state == "holding":
+            self._enter("frozen")
+            self._contact_until = boottime() + self._config.limit_s
+        return self._event()
+
+    def _thaw(self, *, force: bool) -> Document:
+        if self._state == "holding":
+            raise LauncherError("HOLDING", "ownership may have passed: unhold first")
+        if self._state in {"frozen", "changed"}:
+            names = [] if force else files.changed(self._recorded)
+            if names:
+                if self._state == "frozen":
+                    self._enter("changed")
+                return {"event": "changed", "files": names}
+            assert self._freezer is not None
+            self._freezer.thaw(self._members)
+        if self._state in {"armed", "frozen", "changed"}:
+            self._enter("thawed" if self._members.leader_alive else "gone")
+        return self._event()
+
+    def _end(self) -> Document:
+        if self._state in {"armed", "thawed"}:
+            raise LauncherError("NOT_FROZEN", f"it is {self._state}: only a frozen job is ended")
+        if self._state in _FROZEN:
+            self._kill_frozen()
+        if self._state != "ended":
+            self._enter("ended")
+        return {"event": "ended"}
+
+    def _kill_frozen(self) -> None:
+        """KILL first, thaw second: v1 delivers it at the thaw, v2 and SIGSTOP at once; not one instruction runs."""
+        assert self._freezer is not None
+        self._members.include(self._freezer.pids(self._members))
+        for held in self._members.alive():
+            held.signal(signal.SIGKILL)
+        self._freezer.thaw(self._members)
+        deadline = boottime() + _END_LIMIT_S
+        for held in self._members.alive():
+            held.wait(max(0.0, deadline - boottime()))
+        if self._members.alive():
+            pids = [held.pid for held in self._members.alive()]
+            raise LauncherError("TIMEOUT", f"killed, but stuck in the kernel: {pids}")
+
+    def _quit(self) -> Document | None:
+        if self._state not in _OVER:
+            raise LauncherError("STILL_FROZEN", f"it is {self._state}")
+        self._done = True
+        return None
+
+    # --- the original -------------------------------------------------------------------------------------------
+
+    def _leader_ended(self) -> None:
+        """Killed by its owner, by the OOM killer, or simply done. What is left of a frozen job stays frozen."""
+        if self._watched is not None:
+            self._selector.unregister(self._watched)
+            self._watched = None
+        left = self._members.alive()
+        if self._state == "armed" or (self._state in _FROZEN and not left):
+            if self._freezer is not None:
+                self._freezer.thaw(self._members)
+            self._enter("gone")
+        if self._state not in {"thawed", "ended"}:
+            self._server.send(self._gone())
+
+    def _gone(self) -> Document:
+        leader = self._members.leader
+        return {
+            "event": "gone",
+            "pids": [leader.pid] if leader is not None else [],
+            "left": [held.pid for held in self._members.alive()],
+            "signal_unknown": True,
+        }
+
+    def _pids(self) -> list[int]:
+        return self._freezer.pids(self._members) if self._freezer is not None else []
+
+    # --- what is said and written -------------------------------------------------------------------------------
+
+    @property
+    def _state(self) -> str:
+        return self._machine.state
+
+    def _event(self) -> Document:
+        """The present state as an event: what a repeated message is answered with."""
+        if self._state == "frozen":
+            assert self._freezer is not None
+            return {
+                "event": "frozen",
+                "how": self._freezer.how,
+                "took_s": round(self._took_s, 6),
+                "pids": self._pids(),
+            }
+        return self._gone() if self._state == "gone" else {"event": self._state}
+
+    def _enter_durably(self, state: str) -> None:
+        """For states that promise something. Raises LauncherError (JOURNAL_FAILED) without having entered it."""
+        before = self._state
+        self._machine.enter(state)
+        if not self._write():
+            self._machine.state = before
+            raise LauncherError("JOURNAL_FAILED", "the state file cannot be written")
+
+    def _enter(self, state: str) -> None:
+        """For states in which nothing is held back any more: true whether or not the disk takes it."""
+        self._machine.enter(state)
+        self._write()
+
+    def _write(self) -> bool:
+        try:
+            write_json(self._directory / "state.json", self._document())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"state.json: {error}\n")
+            return False
+        return True
+
+    def _document(self) -> Document:
+        stat = proc.read_stat(os.getpid())
+        known = self._members.known
+        return {
+            "role": "guard",
+            "protocol": PROTOCOL,
+            "state": self._state,
+            **self._config.document(),
+            "boot_id": proc.boot_id(),
+            "pid": os.getpid(),
+            "start_ticks": stat.start_ticks if stat is not None else 0,
+            "child": known[0] if known else None,
+            "members": known,
+            "freezer": self._freezer.memory() if self._freezer is not None else None,
+            "files": self._recorded,
+            "t": time.time(),
+        }
+
+    def _hello(self) -> Document:
+        extra: dict[str, Any] = {"leader_alive": self._members.leader_alive}
+        return {"event": "hello", "protocol": PROTOCOL, "state": self._state, "move": self._config.move, **extra}
