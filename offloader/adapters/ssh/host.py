@@ -60,13 +60,14 @@ class SshHost:
                 once where the node can be reached, else by its own limit there.
         """
         command = command_line(argv, at_most_s=timeout_s + _SPARE_S)
-        stage = "waited for a free session"
+        stage = "could not be started"
         try:
-            async with asyncio.timeout(timeout_s), self._sessions:
-                stage = "did not let us start it"
-                session = await self._start(command, timeout_s)
-                stage = "did not end"
-                return await self._complete(session, argv, stdin)
+            async with asyncio.timeout(timeout_s):
+                await self._connection()  # before queueing: all who wait for a dead node hear of it together
+                async with self._sessions:
+                    session = await self._start(command, timeout_s)
+                    stage = "did not end"
+                    return await self._complete(session, argv, stdin)
         except TimeoutError:
             raise NodeUnreachable(f"{self._name}: {_brief(argv)} {stage} within {timeout_s:g} s") from None
 
@@ -75,6 +76,7 @@ class SshHost:
         command = command_line(argv, at_most_s=None)
         try:
             async with asyncio.timeout(timeout_s), contextlib.AsyncExitStack() as slots:
+                await self._connection()
                 await slots.enter_async_context(self._channels)
                 await slots.enter_async_context(self._sessions)
                 session = await self._start(command, timeout_s, errors_tail=True)

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import math
 import re
-import select
 import shlex
 import threading
 import time
@@ -29,7 +28,7 @@ _TAIL_BYTES = 4096
 _CHUNK = 1 << 16
 _CREDIT = 32  # chunks on their way to the event loop, each up to _CHUNK bytes
 _LINGER_S = 1.0  # how long to wait for output that others hold open after the command itself has ended
-_POLL_MS = 250  # the exit status alone does not wake us: only needed where output lingers
+_POLL_S = 0.25  # the exit status alone wakes no reader: only needed where output lingers
 
 
 class SessionRefused(Exception):
@@ -56,7 +55,9 @@ def kill_line(pid: int) -> bytes:
 
 
 class Session:
-    """A channel that executes one command, and the thread that reads it.
+    """A channel that executes one command, and the threads that read it.
+
+    Two of them, blocking: the descriptor that paramiko offers for polling is not safe against a close meanwhile.
 
     Callbacks run in the event loop. Output that nobody acknowledges by `give_credit` stops the reading.
     """
@@ -80,6 +81,7 @@ class Session:
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise SessionRefused(str(error) or "connection lost") from error
         try:
+            self._channel.settimeout(_POLL_S)
             self._channel.exec_command(command)
         except BaseException:
             self._channel.close()
@@ -126,7 +128,13 @@ class Session:
 
     def send(self, data: bytes) -> None:
         """Write to its stdin; waits while it does not read. Raises OSError when it is gone. Blocking."""
-        self._channel.sendall(data)
+        rest = memoryview(data)
+        while rest:
+            with contextlib.suppress(TimeoutError):
+                sent = self._channel.send(bytes(rest[:_CHUNK]))
+                if sent == 0:
+                    raise BrokenPipeError("its stdin is closed")
+                rest = rest[sent:]
 
     def end_input(self) -> None:
         """Close its stdin. Blocking; never raises."""
@@ -146,10 +154,22 @@ class Session:
         on_errors: Callable[[int], None],
         on_end: Callable[[int | None], None],
     ) -> None:
+        def take_output(data: bytes) -> None:
+            self._credit.acquire()
+            loop.call_soon_threadsafe(on_output, data)
+
+        def take_errors(data: bytes) -> None:
+            self._keep_errors(data)
+            loop.call_soon_threadsafe(on_errors, len(self._errors))
+
+        errors = threading.Thread(
+            target=self._drain, args=(self._channel.recv_stderr, take_errors), name="ssh-errors", daemon=True
+        )
+        errors.start()
         try:
-            # Raised by call_soon_threadsafe when the loop is closed: nobody is interested any more.
-            with contextlib.suppress(RuntimeError):
-                self._read_output(loop, on_output, on_errors)
+            self._drain(self._channel.recv, take_output)
+            errors.join()
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is interested any more
                 loop.call_soon_threadsafe(on_output, b"")
                 status = self._channel.recv_exit_status()
                 loop.call_soon_threadsafe(on_end, status if status >= 0 else None)
@@ -157,35 +177,21 @@ class Session:
             self._identified.set()
             self.close()
 
-    def _read_output(
-        self, loop: asyncio.AbstractEventLoop, on_output: Callable[[bytes], None], on_errors: Callable[[int], None]
-    ) -> None:
-        """Until both outputs have ended, or the command has and others keep them open."""
-        channel = self._channel
-        waker = select.poll()
-        waker.register(channel.fileno(), select.POLLIN)
+    def _drain(self, receive: Callable[[int], bytes], take: Callable[[bytes], None]) -> None:
+        """One output until it ends, or the command has ended and others keep it open."""
         exited_at: float | None = None
-        while True:
-            over = channel.eof_received or channel.closed  # looked at before draining: nothing can follow then
-            self._drain(loop, on_output, on_errors)
-            if channel.exit_status_ready():
-                exited_at = exited_at or time.monotonic()
-            if over or (exited_at and time.monotonic() - exited_at > _LINGER_S):
-                return
-            waker.poll(_POLL_MS)
-
-    def _drain(
-        self, loop: asyncio.AbstractEventLoop, on_output: Callable[[bytes], None], on_errors: Callable[[int], None]
-    ) -> None:
-        channel = self._channel
-        while channel.recv_ready() or channel.recv_stderr_ready():
-            if channel.recv_stderr_ready():
-                self._keep_errors(channel.recv_stderr(_CHUNK))
-                loop.call_soon_threadsafe(on_errors, len(self._errors))
-            if channel.recv_ready():
-                data = channel.recv(_CHUNK)
-                self._credit.acquire()
-                loop.call_soon_threadsafe(on_output, data)
+        while exited_at is None or time.monotonic() - exited_at < _LINGER_S:
+            try:
+                data = receive(_CHUNK)
+                if not data:
+                    return
+                take(data)
+            except TimeoutError:
+                pass  # a moment to look around
+            except (OSError, EOFError, paramiko.SSHException, RuntimeError):
+                return  # connection lost, or the loop is closed
+            if exited_at is None and self._channel.exit_status_ready():
+                exited_at = time.monotonic()
 
     def _keep_errors(self, data: bytes) -> None:
         self._errors += data
