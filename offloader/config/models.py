@@ -216,7 +216,7 @@ class Sharing(Strict):
 
 
 class Protect(Strict):
-    """What is never touched, besides what is built in (safety.md)."""
+    """What is never touched, besides what is built in (system daemons, shells, schedulers and the like)."""
 
     min_uid: Count = Field(1000, description="accounts below this uid are the system's")
     programs: tuple[Glob, ...] = Field((), description="program or script base names (wildcards)")

@@ -54,12 +54,12 @@ class MoveSection(Strict):
 class RuleEntry(Strict):
     """One rule."""
 
-    offload: Name = Field(description="the rule's name, unique in its group")
+    offload: Name = Field(description="the rule's name, once in all files")
     expr: NonEmpty = Field(description="PromQL that yields the value itself, one per node: no comparison")
     when: NonEmpty | None = Field(None, description="further condition (PromQL); met where it yields a sample")
     resource: Annotated[Resource, Field(strict=False)] = Field(description=f"one of {', '.join(Resource)}")
     threshold: Ratio | None = Field(
-        None, description="acts above this; default: that of the resource, which `auto --threshold` sets"
+        None, description="acts at this and above; default: that of the resource, which `auto --threshold` sets"
     )
     relief: Ratio | None = Field(
         None, description="goes on until below this; default: 15 (cpu), 10 (memory, gpu) points under the threshold"
