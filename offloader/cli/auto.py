@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from offloader import places
 from offloader.cli import render, screens
 from offloader.cli.session import client, format_option, run
 from offloader.cli.thresholds import parse_thresholds
@@ -39,7 +38,6 @@ SHOWN = ("running", "ceiling", "enabled", "kill_switch", "thresholds", "rules", 
 @click.option(
     "--state-dir",
     type=click.Path(path_type=Path),
-    envvar=places.STATE_ENV,
     help="Where the journal is, for --disable and --status without a running controller.",
 )
 @click.argument("more_thresholds", nargs=-1, metavar="")
@@ -87,9 +85,9 @@ def _status(state_dir: Path | None) -> dict[str, Any]:
     try:
         return run(client().status())
     except ControllerUnavailable as error:
-        from offloader.cli.offline import stored_status
+        from offloader.cli import offline
 
-        document = stored_status(state_dir or places.state_dir(), error)
+        document = offline.stored_status(offline.state_dir(state_dir), error)
         render.say("no controller is running; this is what its journal holds")
         return document
 
@@ -98,12 +96,12 @@ def _disable(state_dir: Path | None) -> dict[str, Any]:
     try:
         return run(client().auto(enabled=False))
     except ControllerUnavailable:
-        from offloader.cli.offline import status_without_journal, write_kill_switch
+        from offloader.cli import offline
 
-        path = write_kill_switch(state_dir or places.state_dir())
+        path = offline.write_kill_switch(offline.state_dir(state_dir))
         render.say(f"no controller is running; wrote the kill-switch {path}: a controller that starts moves nothing")
         render.say("once one runs, `grid-offloader auto --enable` takes it away again")
-        return status_without_journal(kill_switch=True)
+        return offline.status_without_journal(kill_switch=True)
 
 
 def _show(document: dict[str, Any]) -> None:

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from offloader import places
 from offloader.adapters.journal.reading import JournalReader, open_read_only
+from offloader.cli.session import configured
 from offloader.daemon.documents import move_document
 from offloader.daemon.toggles import (
     IN_FORCE,
@@ -23,16 +25,24 @@ from offloader.daemon.toggles import (
 from offloader.errors import ControllerUnavailable, JournalError
 from offloader.model import Mode
 
-__all__ = ["status_without_journal", "stored_status", "write_kill_switch"]
+__all__ = ["state_dir", "status_without_journal", "stored_status", "write_kill_switch"]
 
 Document = dict[str, Any]
 
 
-def stored_status(state_dir: Path, unavailable: ControllerUnavailable) -> Document:
+def state_dir(named: Path | None) -> Path:
+    """The one named, else by environment, else as in the cluster file, else the usual one."""
+    if named is not None or places.STATE_ENV in os.environ:
+        return named or places.state_dir()
+    cluster = configured()
+    return cluster.controller.state_dir if cluster else places.state_dir()
+
+
+def stored_status(folder: Path, unavailable: ControllerUnavailable) -> Document:
     """The part of the status document that the journal holds. Raises ControllerUnavailable when there is none."""
     try:
-        with open_read_only(state_dir) as journal:
-            return _status(journal, kill_switch=(state_dir / KILL_SWITCH_FILE).exists())
+        with open_read_only(folder) as journal:
+            return _status(journal, kill_switch=(folder / KILL_SWITCH_FILE).exists())
     except JournalError as error:
         raise ControllerUnavailable(f"{unavailable}\n{error}") from error
 
@@ -51,13 +61,13 @@ def status_without_journal(*, kill_switch: bool) -> Document:
     }
 
 
-def write_kill_switch(state_dir: Path) -> Path:
+def write_kill_switch(folder: Path) -> Path:
     """Put the file there that stops everything; one that is there already stays as it is. Raises JournalError."""
-    path = state_dir / KILL_SWITCH_FILE
+    path = folder / KILL_SWITCH_FILE
     uid = os.geteuid()
     text = f"{KILL_SWITCH_MARK}\nby {_name(uid)} at {datetime.now(UTC).isoformat(timespec='seconds')}\n"
     try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
         return path

@@ -63,7 +63,7 @@ def decision_words(decision: Document | None) -> str:
     when = f"{render.seconds(time.time() - decision['t'])} ago"
     where = f" to {decision['target']}" if decision["target"] else ""
     what = f" {decision['name']} (pid {decision['pid']}, {decision['user']})" if decision["pid"] else ""
-    kinds = {"move": "move", "would_move": "would move", "refused": "refused"}
+    kinds = {"move": "move", "would_move": "would move", "refused": "nothing"}
     why = f": {decision['reason']}" if decision["reason"] else ""
     detail = f" ({decision['detail']})" if decision["detail"] else ""
     return render.clean(f"{kinds[decision['kind']]}{what}{where} by {decision['rule']}{why}{detail}, {when}")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from offloader import places
 from offloader.client import Client
 
-__all__ = ["client", "format_option", "run"]
+if TYPE_CHECKING:
+    from offloader.config.models import Cluster
+
+__all__ = ["client", "configured", "format_option", "run"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -20,7 +25,29 @@ F = TypeVar("F", bound=Callable[..., Any])
 def client(timeout_s: float = 30.0) -> Client:
     """The client of the controller that this command line means."""
     chosen = click.get_current_context().find_root().obj
-    return Client(Path(chosen) if chosen else None, timeout_s=timeout_s)
+    return Client(Path(chosen) if chosen else _socket(), timeout_s=timeout_s)
+
+
+def configured() -> Cluster | None:
+    """The cluster file, where there is a good one. Loading it takes longer than the rest of a command: ask last."""
+    if not any(path.exists() for path in places.config_files()):
+        return None
+    from offloader.config.load import load_cluster
+    from offloader.errors import ConfigError
+
+    try:
+        return load_cluster()
+    except ConfigError:
+        return None
+
+
+def _socket() -> Path:
+    """The usual place; where nothing is there, what the cluster file says."""
+    usual = places.socket_path()
+    if usual.exists() or places.SOCKET_ENV in os.environ:
+        return usual
+    cluster = configured()
+    return cluster.controller.socket if cluster else usual
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -60,15 +60,11 @@ def _show_top(document: Document) -> None:
         [
             ("automatic moves", screens.ceiling_words(document)),
             ("data", f"{age}, {checked}, every {render.seconds(data['interval_s'])}"),
-            ("next", _next_words(document["next"])),
+            ("next", render.clean(document["next"]["text"])),
+            *((("", f"-> {render.clean(document['next']['remedy'])}"),) if document["next"]["remedy"] else ()),
             ("last decision", screens.decision_words(document["last_decision"])),
         ]
     )
-
-
-def _next_words(following: Document) -> str:
-    remedy = f"  ->  {following['remedy']}" if following["remedy"] else ""
-    return render.clean(following["text"] + remedy)
 
 
 def _show_head(head: Document) -> None:

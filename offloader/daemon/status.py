@@ -23,7 +23,7 @@ from offloader.engine.explain import Chain, Link, LinkName, explain
 from offloader.engine.guard import effective_mode
 from offloader.engine.schema import RuleState
 from offloader.jobs.store import Store
-from offloader.model import Capacity, Decision, DecisionKind, Mode, Move, Reading, Reason, Role, Rule, Toggles
+from offloader.model import Capacity, Decision, DecisionKind, Mode, Move, Reading, Reason, Resource, Role, Rule, Toggles
 
 __all__ = ["rule_documents", "status_document"]
 
@@ -122,10 +122,10 @@ def _rule(
 
 
 def _thresholds(rules: Sequence[Rule], toggles: Toggles) -> Document:
-    """By resource: the first rule's, as it is in force."""
-    return {rule.resource.value: threshold_for(rule, toggles) for rule in reversed(rules)} | {
-        resource.value: ratio for resource, ratio in toggles.thresholds.items()
-    }
+    """By resource: the first rule's, as it is in force; one that was set is shown also where no rule uses it."""
+    of_rules = {rule.resource: threshold_for(rule, toggles) for rule in reversed(rules)}
+    known = {**toggles.thresholds, **of_rules}
+    return {resource.value: known[resource] for resource in Resource if resource in known}
 
 
 def _data(view: View | None, beat: Beat, interval_s: float, head: str) -> Document:
