@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import posixpath
+from collections.abc import AsyncIterator
 from typing import Any
 
 from offloader.errors import NodeUnreachable
@@ -92,6 +93,20 @@ class Agent:
         """Connect to the long-lived role whose directory that is. Raises NodeUnreachable."""
         await self._place()
         return Link(await self._host.open(self.argv("link", directory), timeout_s=self._verb_s), self.node.name)
+
+    async def log(self, directory: str, *, offset: int, follow: bool) -> AsyncIterator[bytes]:
+        """An attempt's output from byte `offset` on, in lines as they come; a last one without end gets its newline.
+
+        Raises: VerbFailed (it has none), NodeUnreachable.
+        """
+        await self.verb("status", directory)
+        options = ("--offset", str(offset), *(("--follow",) if follow else ()))
+        channel = await self._host.open(self.argv("log", directory, *options), timeout_s=self._verb_s)
+        try:
+            async for line in channel.lines():
+                yield line + b"\n"
+        finally:
+            await channel.close()
 
     async def _place(self) -> None:
         async with self._placing:
