@@ -15,10 +15,9 @@ from dataclasses import dataclass
 
 from exporter.procfs.maps import SharedMapping
 from exporter.procfs.net import Endpoint, InetSocket, SocketState
+from offloader.engine.closure import OUTSIDE
 
-__all__ = ["OUTSIDE", "Holdings", "Links", "Pipe", "Tables", "links"]
-
-OUTSIDE = "outside:"
+__all__ = ["Holdings", "Links", "Pipe", "Tables", "links"]
 
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 _CONNECTED = frozenset({SocketState.ESTABLISHED, SocketState.SYN_SENT, SocketState.SYN_RECV, SocketState.CLOSE_WAIT})
