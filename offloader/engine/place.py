@@ -157,7 +157,7 @@ def _overload(candidate: Candidate, node: NodeView, taken: Capacity, policy: Pol
     known[Resource.GPU] = node.total.gpu_memory_bytes
     found: list[Obstacle] = []
     for resource, value in predicted.items():
-        limit = policy.thresholds[resource] * (1 - policy.target_margin)
+        limit = round(policy.thresholds[resource] * (1 - policy.target_margin), 9)
         reading = node.pressure.get(resource)
         if known[resource] <= 0 or reading is None or data_problem(reading, policy.stale_cap_s) is not None:
             found.append(obstacle(Reason.TARGET_UNKNOWN, f"{resource} of {node.name} is not known"))

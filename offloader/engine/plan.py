@@ -13,7 +13,7 @@ from offloader.engine.guard import budget_left, effective_mode
 from offloader.engine.history import moved, started, still_counted
 from offloader.engine.schema import EngineState, RuleState
 from offloader.engine.tick import Evaluated, Tick, coming_relief, declined, waits_for_moves
-from offloader.model import Decision, Mode, Policy, Reading, Reason, Rule, Snapshot, StrategyName
+from offloader.model import Decision, Mode, Policy, Reading, Reason, Rule, Snapshot, StrategyName, Truth
 
 __all__ = ["moved", "plan", "started"]
 
@@ -47,7 +47,7 @@ def plan(
             rule,
             state.rules.get(key, fresh),
             _reading(rule, snapshot, policy),
-            snapshot.whens.get(key),
+            snapshot.whens.get(key, Truth.UNKNOWN if rule.when is not None else None),
             threshold=threshold_for(rule, snapshot.toggles),
             now=snapshot.now,
             policy=policy,

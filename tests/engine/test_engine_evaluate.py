@@ -48,7 +48,7 @@ def standing(phase, *, held_s=0.0, truth=Truth.TRUE, **changes):
         (RELIEVING, UNKNOWN, RELIEVING, "unknown", False),
     ],
 )
-def test_every_cell_of_the_state_table(make, before, value, after, truth, acting):
+def test_every_cell_of_the_state_table(make, *, before, value, after, truth, acting):
     state, verdict = tick(make, standing(before), value)
     assert (state.phase, verdict.truth, verdict.acting) == (after, truth, acting)
     assert state.beneath is after

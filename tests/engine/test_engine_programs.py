@@ -58,7 +58,10 @@ def _with(make, argv, tty):
         ((b"supervise", b"x"), Reason.PROTECTED),
         ((b"tmux", b"attach"), Reason.INTERACTIVE),
         ((b"vim", b"x.py"), Reason.INTERACTIVE),
-        ((b"/home/a/.vscode-server/bin/f/node", b"/home/a/.vscode-server/bin/f/out/server-main.js"), Reason.INTERACTIVE),
+        (
+            (b"/home/a/.vscode-server/bin/f/node", b"/home/a/.vscode-server/bin/f/out/server-main.js"),
+            Reason.INTERACTIVE,
+        ),
         ((b"srun", b"-n", b"4", b"a.out"), Reason.SCHEDULER_CLIENT),
         ((b"nohup", b"mpirun", b"a.out"), Reason.SCHEDULER_CLIENT),
         ((b"ssh", b"other"), Reason.SCHEDULER_CLIENT),

@@ -1,0 +1,388 @@
+"""Whatever happens, in whatever order: the invariants of docs/engine.md, by generated sequences of ticks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from offloader.engine.evaluate import evaluate
+from offloader.engine.place import place
+from offloader.engine.plan import moved, plan, started
+from offloader.engine.schema import EngineState, RulePhase, RuleState, Target
+from offloader.model import (
+    Budgets,
+    Capacity,
+    DecisionKind,
+    Mode,
+    MoveState,
+    Obstacle,
+    Reading,
+    Reason,
+    Resource,
+    Role,
+    Rule,
+    Toggles,
+    Truth,
+)
+
+QUICK = settings(deadline=None, max_examples=150, derandomize=True, suppress_health_check=list(HealthCheck))
+SEQUENCES = settings(QUICK, max_examples=80, stateful_step_count=40)
+GIB = 1 << 30
+HEAD = "head"
+SCRAPE_S = 5.0
+PROBLEMS = (Reason.QUERY_FAILED, Reason.NO_DATA, Reason.AMBIGUOUS, Reason.STALE, Reason.DOWN, Reason.WARNINGS)
+
+ratios = st.floats(0.0, 1.2)
+good = st.builds(lambda value, age: Reading(HEAD, value, age), ratios, st.floats(0.0, 3 * SCRAPE_S))
+bad = st.one_of(
+    st.builds(lambda reason: Reading(HEAD, problem=reason), st.sampled_from(PROBLEMS)),
+    st.builds(lambda value: Reading(HEAD, value, 1.0), st.sampled_from([float("nan"), float("inf"), -0.5])),
+    st.builds(lambda value: Reading(HEAD, value, 99.0), ratios),
+    st.builds(lambda value: Reading(HEAD, value, None), ratios),
+)
+readings = st.one_of(good, good, good, bad)
+modes = st.sampled_from(Mode)
+rules_ = st.builds(
+    lambda resource, threshold, gap, **rest: Rule(
+        "head", "", "x", resource, threshold, max(0.05, threshold - gap), **rest
+    ),
+    st.sampled_from([Resource.CPU, Resource.MEMORY]),
+    st.floats(0.3, 0.95),
+    st.floats(0.0, 0.3),
+    for_s=st.sampled_from([0.0, 10.0, 30.0]),
+    keep_firing_for_s=st.sampled_from([0.0, 20.0]),
+    cooldown_s=st.sampled_from([0.0, 30.0, 60.0]),
+    look_back_s=st.sampled_from([0.0, 20.0, 60.0]),
+    mode=st.sampled_from([None, None, None, Mode.AUTO, Mode.ADVISE]),
+)
+rule_sets = st.lists(rules_, min_size=1, max_size=3).map(
+    lambda found: tuple(replace(one, name=f"r{index}") for index, one in enumerate(found))
+)
+
+
+@st.composite
+def worlds(draw, make):
+    """Workers in every condition, and jobs of every size."""
+    workers = []
+    for index in range(draw(st.integers(0, 4))):
+        total = Capacity(draw(st.sampled_from([0.66, 4.0, 16.0])), draw(st.sampled_from([2, 16, 64])) * GIB)
+        ages = st.sampled_from([1.0, 1.0, 1.0, 99.0, None])
+        name = f"w{index}"
+        workers.append(
+            make.node(
+                name,
+                total=total,
+                offer=draw(st.sampled_from([total, total, Capacity(total.cores / 2, total.memory_bytes), None])),
+                up=draw(st.sampled_from([True, True, True, False])),
+                draining=draw(st.sampled_from([False, False, True])),
+                role=draw(st.sampled_from([Role.WORKER, Role.WORKER, Role.WORKER, Role.HEAD])),
+                pressure={
+                    resource: Reading(name, draw(st.floats(0.0, 0.9)), draw(ages))
+                    for resource in (Resource.CPU, Resource.MEMORY)
+                },
+            )
+        )
+    jobs = []
+    for index in range(draw(st.integers(0, 6))):
+        process = make.process(500 + index, uid=draw(st.sampled_from([1000, 1001])), age_s=draw(st.floats(0, 5000)))
+        usage = Capacity(draw(st.floats(0.0, 8.0)), draw(st.integers(0, 16 * GIB)))
+        jobs.append(
+            make.candidate(
+                leader=process,
+                age_s=process.age_s,
+                usage=usage,
+                needs=usage,
+                restart_safe=draw(st.booleans()),
+                obstacles=draw(st.sampled_from([(), (), (), (Obstacle(Reason.TRACED, "x"),)])),
+                owner_only=draw(st.sampled_from([(), (), (Obstacle(Reason.CRON, "x"),)])),
+            )
+        )
+    return (make.head(), *workers), tuple(jobs)
+
+
+def lines(decisions):
+    """What a decision says; NaN compares unequal to itself, so by its text."""
+    return [repr(one) for one in decisions]
+
+
+def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its machine's builders are a fixture
+    """Ticks with changing data, moves that start, commit and fail, restarts, toggles."""
+
+    class Engine(RuleBasedStateMachine):
+        @initialize(rules=rule_sets, world=worlds(make), budgets=st.sampled_from([Budgets(), Budgets(2, 1, 1, 2, 3)]))
+        def begin(self, rules, world, budgets):
+            self.rules = rules
+            self.nodes, self.jobs = world
+            self.policy = make.policy(budgets=budgets)
+            self.now = 10_000.0
+            self.toggles = Toggles(ceiling=Mode.AUTO)
+            self.state = started(self.now, self.policy, None)
+            self.started_t = self.now
+            self.moves = []
+            self.last_end_t = None
+
+        @rule(world=worlds(make))
+        def the_world_changes(self, world):
+            self.nodes, self.jobs = world
+
+        @rule(ceiling=modes, kill=st.sampled_from([False, False, True]), cpu=st.sampled_from([None, 0.5]))
+        def somebody_toggles(self, ceiling, kill, cpu):
+            self.toggles = Toggles(ceiling, {} if cpu is None else {Resource.CPU: cpu}, kill)
+
+        @rule()
+        def auto_is_enabled(self):
+            self.toggles = Toggles(Mode.AUTO)
+
+        @rule()
+        def the_controller_restarts(self):
+            kept = EngineState.from_json(json.loads(json.dumps(self.state.to_json())))
+            assert kept == self.state
+            self.state = started(self.now, self.policy, kept)
+            self.started_t = self.now
+
+        @rule(data=st.data(), end=st.sampled_from([MoveState.DONE, MoveState.ROLLED_BACK, MoveState.LOST]))
+        def a_move_ends(self, data, end):
+            running = [index for index, one in enumerate(self.moves) if not one.state.final]
+            if not running:
+                return
+            index = data.draw(st.sampled_from(running))
+            reason = None if end is MoveState.DONE else Reason.NOT_PROVEN
+            self.moves[index] = replace(self.moves[index], state=end, reason=reason, updated_t=self.now)
+            self.state = moved(self.state, self.moves[index], self.now)
+            self.last_end_t = self.now
+
+        @rule(data=st.data())
+        def a_move_goes_on(self, data):
+            running = [index for index, one in enumerate(self.moves) if one.state is MoveState.PLANNED]
+            if running:
+                index = data.draw(st.sampled_from(running))
+                self.moves[index] = replace(self.moves[index], state=MoveState.FROZEN, updated_t=self.now)
+
+        @rule(data=st.data(), ticks=st.integers(1, 8))
+        def pressure_lasts(self, data, ticks):
+            value = data.draw(st.floats(0.8, 1.0))
+            for _ in range(ticks):
+                self.tick({one.key: Reading(HEAD, value, 1.0) for one in self.rules}, 5.0)
+
+        @rule(data=st.data(), step=st.sampled_from([5.0, 5.0, 1.0, 20.0, 700.0]))
+        def time_passes(self, data, step):
+            self.tick({one.key: data.draw(readings) for one in self.rules}, step)
+
+        def tick(self, values, step):
+            self.now += step
+            snapshot = make.snapshot(
+                self.now,
+                {key.removeprefix("head/"): value for key, value in values.items()},
+                nodes=self.nodes,
+                candidates=self.jobs,
+                toggles=self.toggles,
+                moves=tuple(one for one in self.moves if not one.state.final or one.updated_t > self.now - 3600),
+            )
+            before = self.state
+            self.state, decisions = plan(self.rules, before, snapshot, self.policy)
+            self.same_inputs_same_decisions(before, snapshot, decisions)
+            self.lower_ceilings_only_hold_back(before, snapshot, decisions)
+            acting = [one for one in decisions if one.kind is DecisionKind.MOVE]
+            assert len(acting) <= self.policy.budgets.starts_per_tick_and_node
+            for decision in acting:
+                self.check(decision, snapshot)
+                self.begin_move(decision)
+
+        def same_inputs_same_decisions(self, before, snapshot, decisions):
+            turned = replace(
+                snapshot,
+                nodes=dict(reversed(snapshot.nodes.items())),
+                values=dict(reversed(snapshot.values.items())),
+            )
+            state, again = plan(self.rules, before, turned, self.policy)
+            assert lines(again) == lines(decisions)
+            assert state == self.state
+
+        def lower_ceilings_only_hold_back(self, before, snapshot, decisions):
+            """Pausing shows what would be done, where one ceiling rules them all."""
+            if any(one.mode is not None for one in self.rules):
+                return
+            state, paused = plan(
+                self.rules, before, replace(snapshot, toggles=replace(self.toggles, ceiling=Mode.OBSERVE)), self.policy
+            )
+            assert state == self.state
+            assert all(one.kind is not DecisionKind.MOVE for one in paused)
+            assert [(one.candidate, one.target) for one in paused] == [(one.candidate, one.target) for one in decisions]
+
+        def check(self, decision, snapshot):
+            rule_ = next(one for one in self.rules if one.key == decision.rule)
+            reading = snapshot.values[decision.rule, HEAD]
+            # never on unknown
+            assert reading.problem is None
+            assert reading.value >= 0
+            assert reading.age_s <= 3 * SCRAPE_S
+            assert decision.value == reading.value >= decision.relief
+            # never above the ceiling
+            assert self.toggles.ceiling is Mode.AUTO
+            assert not self.toggles.kill_switch
+            assert rule_.mode in (None, Mode.AUTO)
+            # never within a cooldown
+            assert self.now >= self.started_t + self.policy.initial_cooldown_s
+            if self.last_end_t is not None:
+                assert self.now >= self.last_end_t + max(rule_.cooldown_s, rule_.look_back_s + SCRAPE_S)
+            self.check_candidate(decision)
+            self.check_target(decision)
+
+        def check_candidate(self, decision):
+            chosen = decision.candidate
+            assert chosen in self.jobs
+            assert chosen.movable
+            assert not chosen.owner_only
+            assert chosen.restart_safe
+            assert chosen.age_s >= 60
+            same = [one for one in self.moves if one.identity == chosen.identity]
+            assert all(one.state.final and one.updated_t <= self.now - 600 for one in same)
+
+        def check_target(self, decision):
+            node = next(one for one in self.nodes if one.name == decision.target)
+            usage = decision.candidate.usage
+            assert node.role is Role.WORKER
+            assert node.name != HEAD
+            assert node.up
+            assert not node.draining
+            assert usage.fits(node.offer)
+            for resource, part in (
+                (Resource.CPU, usage.cores / node.total.cores),
+                (Resource.MEMORY, usage.memory_bytes / node.total.memory_bytes),
+            ):
+                assert node.pressure[resource].age_s <= 3 * SCRAPE_S
+                assert node.pressure[resource].value + part < self.policy.thresholds[resource] * 0.9 + 1e-9
+
+        def begin_move(self, decision):
+            identity = decision.candidate.identity
+            number = len(self.moves)
+            new = make.move(
+                MoveState.PLANNED, identity=identity, created_t=self.now, id=f"m{number}", rule=decision.rule
+            )
+            self.moves.append(new)
+
+        @invariant()
+        def budgets_hold(self):
+            if not hasattr(self, "moves"):
+                return
+            budgets = self.policy.budgets
+            flying = [one for one in self.moves if not one.state.final]
+            assert len(flying) <= min(budgets.in_flight, budgets.in_flight_per_node)
+            for uid in (1000, 1001):
+                assert sum(one.identity.uid == uid for one in flying) <= budgets.in_flight_per_user
+            assert sum(one.created_t > self.now - 3600 for one in self.moves) <= budgets.per_hour
+
+    run_state_machine_as_test(Engine, settings=SEQUENCES)
+
+
+@QUICK
+@given(data=st.data())
+def test_a_target_stays_under_its_threshold_with_everything_reserved(make, data):
+    nodes, jobs = data.draw(worlds(make))
+    views = {node.name: node for node in nodes}
+    policy = make.policy()
+    reserved = {name: Capacity(data.draw(st.floats(0.0, 4.0)), data.draw(st.integers(0, 8 * GIB))) for name in views}
+    for job in jobs:
+        target = place(job, views, reserved, policy, stale_after_s=15.0)
+        if not isinstance(target, Target):
+            continue
+        node, taken = views[target.node], reserved[target.node]
+        assert node.role is Role.WORKER
+        assert job.needs.fits(node.offer - taken)
+        assert (taken.cores + job.usage.cores) / node.total.cores < policy.thresholds[Resource.CPU] * 0.9 + 1e-9
+        for resource, predicted in target.predicted.items():
+            assert predicted < policy.thresholds[resource] * 0.9 + 1e-9
+
+
+@QUICK
+@given(
+    rule_=rules_,
+    ticks=st.lists(
+        st.tuples(st.sampled_from([1.0, 5.0, 5.0, 30.0, 90.0]), readings, st.sampled_from([None, *Truth])), max_size=40
+    ),
+)
+def test_for_is_always_served_in_full_before_a_rule_fires(make, rule_, ticks):
+    """Judged by an own bookkeeping: time between two neighbouring true answers, since the last false one."""
+    policy, state, now = make.policy(), RuleState(), 1000.0
+    served, before = 0.0, None
+    for step, reading, when in ticks:
+        now += step
+        fired = state.beneath in (RulePhase.FIRING, RulePhase.RELIEVING)
+        state, verdict = evaluate(
+            rule_, state, reading, when, threshold=rule_.threshold, now=now, policy=policy, interval_s=SCRAPE_S
+        )
+        if verdict.truth is Truth.TRUE:
+            served += step if before is Truth.TRUE else 0.0
+        elif verdict.truth is Truth.FALSE:
+            served = 0.0
+        before = verdict.truth
+        if state.beneath is RulePhase.FIRING and not fired:
+            assert served >= rule_.for_s
+        if verdict.truth is Truth.UNKNOWN:
+            assert not verdict.acting
+            assert verdict.reason is not None
+        if verdict.acting:
+            assert verdict.value >= verdict.relief
+            assert (verdict.reason, verdict.truth) == (None, Truth.TRUE)
+        else:
+            assert verdict.reason is not None
+        assert RuleState.from_json(json.loads(json.dumps(state.to_json()))) == state
+
+
+@QUICK
+@given(rule_=rules_, values=st.lists(st.floats(0.0, 1.0), min_size=2, max_size=30))
+def test_a_rule_that_fires_goes_on_until_relief(make, rule_, values):
+    policy, now = make.policy(), 1000.0
+    state = RuleState(beneath=RulePhase.FIRING, phase=RulePhase.FIRING, last_t=now, last_truth=Truth.TRUE)
+    for value in values:
+        now += 5.0
+        state, verdict = evaluate(
+            rule_,
+            state,
+            Reading(HEAD, value, 1.0),
+            None,
+            threshold=rule_.threshold,
+            now=now,
+            policy=policy,
+            interval_s=SCRAPE_S,
+        )
+        if value < verdict.relief:
+            assert not verdict.acting
+            return
+        assert verdict.acting
+
+
+@pytest.mark.parametrize("size", [2, 5])
+@QUICK
+@given(data=st.data())
+def test_jobs_partition_the_processes(make, data, size):
+    """Every process is in exactly one job, and asking by any of its pids gives the same job."""
+    from offloader.engine.closure import Family
+
+    names = (b"-bash", b"python3", b"sshd", b"bash", b"raylet")
+    table = make.table(
+        *(
+            make.process(
+                100 + index,
+                data.draw(st.integers(99, 100 + size)),
+                data.draw(st.sampled_from(names)),
+                pgid=data.draw(st.integers(99, 100 + size)),
+                edges=frozenset(data.draw(st.sets(st.sampled_from(["pipe:[1]", "pipe:[2]"])))),
+            )
+            for index in range(size)
+        )
+    )
+    family = Family(table)
+    seen = {}
+    for pid in table:
+        job = family.close(pid)
+        assert pid in job.pids
+        for member in job.pids:
+            assert seen.setdefault(member, job.pids) == job.pids
+        for edge in job.open_edges:
+            assert edge.peer not in job.pids
