@@ -81,7 +81,7 @@ def up(settings: Settings) -> None:
     start_witness(settings)
     nodes.start(settings, [node for node in settings.nodes if nodes.pid(settings, node) is None])
     for node in settings.nodes:
-        nodes.wait_for_port((node.ip, 22), 10, f"sshd of {node.name}")
+        nodes.wait_for_port((node.ip, 22), nodes.START_S, f"sshd of {node.name}")
 
 
 def down(settings: Settings, *, keep_files: bool = False) -> None:

@@ -136,7 +136,7 @@ def change_node(settings: Settings, command: str, node: Node) -> None:
     if command == "start":
         if nodes.pid(settings, node) is None:
             nodes.start(settings, [node])
-        nodes.wait_for_port((node.ip, 22), 10, f"sshd of {node.name}")
+        nodes.wait_for_port((node.ip, 22), nodes.START_S, f"sshd of {node.name}")
         return
     if nodes.pid(settings, node) is None:
         raise NodeDownError(f"{node.name} is down: deploy/testbed start {node.name}")

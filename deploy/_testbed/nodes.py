@@ -17,7 +17,7 @@ from _testbed.settings import USERS, Node, Settings
 from _testbed.shell import kill as send
 from _testbed.shell import start_time, wait_until
 
-START_S = 15
+START_S = 30
 NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
 
 
