@@ -285,7 +285,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _check_sound(connection: sqlite3.Connection, path: Path) -> None:
     problem = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     if problem != "ok":
-        raise JournalError(damaged(path, problem))
+        raise JournalError(damaged(path, " ".join(problem.split())))
 
 
 def _disk_full(error: sqlite3.Error, path: Path) -> bool:

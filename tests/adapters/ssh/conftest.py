@@ -138,7 +138,8 @@ class Sshd:
         config = self.directory / "sshd_config"
         config.write_text(
             f"ListenAddress {self.address}:{self.port}\nHostKey {self.host_key}\nPidFile none\nUsePAM no\n"
-            f"StrictModes no\nAuthorizedKeysFile {self.directory}/authorized_keys\nPasswordAuthentication no\n{self._options}\n"
+            f"StrictModes no\nAuthorizedKeysFile {self.directory}/authorized_keys\n"
+            f"PasswordAuthentication no\n{self._options}\n"
         )
         command = shlex.join([sshd, "-D", "-f", str(config), "-E", str(self.directory / "log")])
         script = f"{self._privately()}exec {command}"
@@ -201,7 +202,8 @@ class Sshd:
         accounts = self.directory / "passwd"
         accounts.write_text("\n".join(rows) + "\n")
         accounts.chmod(0o644)
-        return f"mount --bind {shlex.quote(str(accounts))} /etc/passwd; mount -t tmpfs tmpfs /run; mkdir -m 755 /run/sshd; "
+        laid_over = f"mount --bind {shlex.quote(str(accounts))} /etc/passwd"
+        return f"{laid_over}; mount -t tmpfs tmpfs /run; mkdir -m 755 /run/sshd; "
 
 
 @pytest.fixture
