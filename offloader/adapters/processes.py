@@ -11,11 +11,12 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from exporter.classify import classify
-from exporter.procfs.pid import CgroupMembership, PidStat, PidStatus
+from exporter.procfs.clock import gate_for
+from exporter.procfs.pid import CgroupMembership
 from exporter.procfs.process import ProcessFacts, Procfs
 from exporter.roots import Roots
 from offloader.adapters.edges import Links
@@ -27,6 +28,9 @@ __all__ = ["ProcessSource"]
 
 _SHORTEST_WINDOW_S = 1.0
 """CPU times tick in hundredths of a second: a rate over less than this is mostly rounding."""
+
+_REFRESH_EVERY = 12
+"""Readings without detail after which sleepers are read again: memory and state change without CPU use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,15 @@ class _Usage:
 class ProcessSource:
     """Reads all processes; one instance lives as long as the controller, because CPU rates need two readings.
 
-    Blocks for a few hundred microseconds per process (with `detail`; a tenth of that without): call it in a thread.
+    Blocks: measured with 420 processes, 160 ms of CPU with `detail` and 5 ms without. Call it in a thread.
     """
 
     def __init__(self, roots: Roots | None = None, boottime: Callable[[], float] | None = None) -> None:
         self._procfs = Procfs((roots or Roots()).proc)
         self._boottime = boottime or _boottime
+        self._gate = gate_for(self._procfs.root)
+        self._reads = 0
+        self._sleepers: dict[int, Process] = {}
         self._usages: dict[int, _Usage] = {}
         self._lock = threading.Lock()
 
@@ -66,12 +73,25 @@ class ProcessSource:
             return found
 
     def _plain(self, now: float) -> dict[int, Process]:
-        found: dict[int, Process] = {}
-        for pid in self._procfs.pids():
-            stat_, status = self._procfs.stat(pid), self._procfs.status(pid)
-            if stat_ is not None and status is not None:
-                found[pid] = self._light(stat_, status, now)
-        return found
+        """Processes that used no CPU since the last time are not read again, but for now and then."""
+        pids = self._procfs.pids()
+        moved = set(self._gate.moved(pids) if self._gate and self._reads % _REFRESH_EVERY else pids)
+        self._reads += 1
+        before, self._sleepers = self._sleepers, {}
+        for pid in pids:
+            known = before.get(pid) if pid not in moved else None
+            found = (self._slept(known, now) if known else None) or self._light(pid, now)
+            if found is not None:
+                self._sleepers[pid] = found
+        return dict(self._sleepers)
+
+    def _slept(self, known: Process, now: float) -> Process | None:
+        """The process as last read, a little older; None when a reading with detail saw it gone meanwhile."""
+        start, usage = known.identity.start_ticks, self._usages.get(known.pid)
+        if usage is None or usage.start_ticks != start:
+            return None
+        cores = self._cores(known.pid, start, usage.cpu_ticks, now)
+        return replace(known, age_s=self._age(start, now), cpu_cores=cores)
 
     def _detailed(self, now: float) -> dict[int, Process]:
         pids = self._procfs.pids()
@@ -89,7 +109,10 @@ class ProcessSource:
         again = self._procfs.stat(known.pid)
         return again is not None and again.start_time == known.start_time
 
-    def _light(self, stat_: PidStat, status: PidStatus, now: float) -> Process:
+    def _light(self, pid: int, now: float) -> Process | None:
+        stat_, status = self._procfs.stat(pid), self._procfs.status(pid)
+        if stat_ is None or status is None:
+            return None
         uid, start = status.uids[1], stat_.start_time
         return Process(
             identity=Identity(self._procfs.boot_id, stat_.pid, start, uid, 0, 0),

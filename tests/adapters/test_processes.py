@@ -126,6 +126,17 @@ class TestCpu:
         now += 10
         assert source.read(detail=True)[pid].cpu_cores < 0.01
 
+    def test_a_sleeper_grows_older_and_rests_although_it_is_not_read_again(self, farm):
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        source = ProcessSource(boottime=lambda: now)
+        pid = farm.python("")
+        first = source.read(detail=False)[pid]
+        source.read(detail=False)
+        now += 100
+        later = source.read(detail=False)[pid]
+        assert later.age_s == pytest.approx(first.age_s + 100)
+        assert (later.cpu_cores, later.rss_bytes, later.identity) == (0.0, first.rss_bytes, first.identity)
+
     def test_a_pid_used_again_does_not_inherit(self, farm):
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         source = ProcessSource(boottime=lambda: now)
@@ -403,7 +414,7 @@ def test_a_traced_process_names_its_tracer(farm, source):
 def test_a_stopped_process_shows_its_state(farm, source):
     pid = farm.python("")
     os.kill(pid, signal.SIGSTOP)
-    until(lambda: source.read(detail=False)[pid].state == "T")
+    until(lambda: source.read(detail=True)[pid].state == "T")
 
 
 def test_the_foreground_group_of_a_terminal_is_known(source):
