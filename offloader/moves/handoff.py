@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from offloader.backends.base import NodeAddress, Submission, SubmissionState
@@ -44,7 +45,7 @@ class Handoff:
 
     async def run(self, plan: MovePlan) -> Move:
         """The whole way. Returns the move in a final state; never raises for what a roll-back answers."""
-        return await self._carried(self._all_of(plan))
+        return await self._carried(lambda: self._all_of(plan))
 
     async def resume(self) -> Move:
         """After a restart of the controller: finish what had passed ownership, roll back the rest (Hand-off 9)."""
@@ -53,11 +54,11 @@ class Handoff:
         if self.move.state.final:
             return self.move
         if self._irrevocable:
-            return await self._carried(self._finish())
+            return await self._carried(self._finish)
         return await self._back(Stopped(Reason.CONTROLLER_RESTARTED, "the controller was restarted during the move"))
 
-    async def _carried(self, work: Any) -> Move:
-        self._forward = asyncio.create_task(work, name=f"hand-off {self.move.id}")
+    async def _carried(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Move:
+        self._forward = asyncio.create_task(work(), name=f"hand-off {self.move.id}")
         if self._interruption is not None:
             self._forward.cancel()
         try:

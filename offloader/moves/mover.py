@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -62,7 +62,7 @@ class Mover:
         move = self._create(plan)
         handoff = Handoff(move, self._tools)
         self._handoffs[move.id] = handoff
-        self._spawn(self._carry(handoff, handoff.run(plan)), f"move {move.id}")
+        self._spawn(self._carry(handoff, lambda: handoff.run(plan)), f"move {move.id}")
         return move
 
     async def cancel(self, move_id: str, *, by_uid: int) -> Move:
@@ -97,7 +97,7 @@ class Mover:
         for move in self._tools.store.moves(active=True):
             handoff = Handoff(move, self._tools)
             self._handoffs[move.id] = handoff
-            self._spawn(self._carry(handoff, handoff.resume()), f"recover {move.id}")
+            self._spawn(self._carry(handoff, handoff.resume), f"recover {move.id}")
         for move in self._tools.store.moves(active=False):
             if move.state is MoveState.DONE:
                 self._tools.store.release(move.id)
@@ -158,9 +158,9 @@ class Mover:
         self._tools.store.create(job, (here, there), move)
         return move
 
-    async def _carry(self, handoff: Handoff, work: Coroutine[Any, Any, Move]) -> None:
+    async def _carry(self, handoff: Handoff, work: Callable[[], Awaitable[Move]]) -> None:
         try:
-            move = await work
+            move = await work()
         finally:
             self._handoffs.pop(handoff.move.id, None)
         self._settle(move)

@@ -1,200 +1,20 @@
-"""A head and a worker that are both this machine: real launchers and processes, real journal, a backend in memory.
+"""The world in which hand-offs are tried; see moves_world."""
 
-Copies are counted by a witness to which the load reports while it executes, never by our own status.
-"""
-
-import asyncio
 import contextlib
-import importlib.util
-import json
 import os
 import signal
-import socket
-import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 
-from exporter.procfs.process import Procfs
-from offloader.adapters.capsules import CapsuleFiles
-from offloader.adapters.clock import SystemClock
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from moves_world import Witness, build
+
 from offloader.adapters.commands import LocalHost
 from offloader.adapters.journal import Journal
 from offloader.backends.fake import FakeBackend
-from offloader.jobs.ids import UlidFactory
-from offloader.model import Candidate, Capacity, Identity, Move, Process, StrategyName
-from offloader.moves.agent import Agent
-from offloader.moves.mover import Mover
-from offloader.moves.plan import MoveNode, MovePlan, Timings
-from offloader.moves.tools import Tools
-from offloader.strategies import STRATEGIES
-
-PROJECT = Path(__file__).resolve().parents[2]
-LOAD = PROJECT / "deploy/_testbed/load.py"
-
-
-def _witness_report() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("witness_report", PROJECT / "deploy/_testbed/witness_report.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-class Witness:
-    """Receives the signs of life of every copy, on one clock."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.records: list[dict[str, Any]] = []
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(path))
-        self._thread = threading.Thread(target=self._receive, daemon=True)
-        self._thread.start()
-
-    def _receive(self) -> None:
-        while data := self._socket.recv(65536):
-            if data == b"end":
-                return
-            self.records.append({**json.loads(data), "t": time.time()})
-
-    def report(self) -> dict[str, Any]:
-        # A cancelled hand-off freezes for little more than a period; a shorter gap only splits more intervals.
-        return _witness_report().report(list(self.records), time.time(), gap=0.075)
-
-    def close(self) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
-            one.sendto(b"end", str(self.path))
-        self._thread.join()
-        self._socket.close()
-
-
-@dataclass
-class World:
-    """Everything that a test of a hand-off touches."""
-
-    root: Path
-    witness: Witness
-    journal: Journal
-    backend: FakeBackend
-    hosts: dict[str, LocalHost]
-    tools: Tools
-    mover: Mover
-    forbidden: list[Any] = field(default_factory=list)
-    finished: list[Move] = field(default_factory=list)
-    children: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    def start_load(self, *options: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-        """The original: a session of its own, its output in a file, reporting to the witness."""
-        output = self.root / "load.out"
-        command = ["/usr/bin/python3", str(LOAD), "--cpu=0.2", f"--witness={self.witness.path}", *options]
-        with output.open("ab") as out:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                cwd=self.root,
-                env=env,
-                start_new_session=True,
-            )
-        self.children.append(child)
-        wait_for(lambda: any(record["pid"] == child.pid for record in self.witness.records), 10)
-        return child
-
-    def plan(self, pid: int, **changes: Any) -> MovePlan:
-        """A plan to move that process from head to worker."""
-        candidate = candidate_of(pid)
-        fields: dict[str, Any] = {
-            "candidate": candidate,
-            "target": "worker",
-            "strategy": StrategyName.RESTART,
-            "rule": None,
-            "automatic": False,
-            "requested_by": os.getuid(),
-            "available": Capacity(cores=4, memory_bytes=1 << 34),
-            "backend": "fake",
-        }
-        return MovePlan(**{**fields, **changes})
-
-    async def final(self, move: Move, timeout_s: float = 60.0) -> Move:
-        """Wait until the move is over."""
-        async with asyncio.timeout(timeout_s):
-            while not (now := self.journal.move(move.id)).state.final or now.id not in {
-                one.id for one in self.finished
-            }:
-                await asyncio.sleep(0.05)
-        return now
-
-    async def reached(self, move: Move, state: str, timeout_s: float = 60.0) -> None:
-        """Wait until the move has been in that state."""
-        async with asyncio.timeout(timeout_s):
-            while state not in [step.state for step in self.journal.timeline(move.id)]:
-                await asyncio.sleep(0.01)
-
-    def states(self, move: Move) -> list[str]:
-        return [str(step.state) for step in self.journal.timeline(move.id)]
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.02)
-
-
-def candidate_of(pid: int) -> Candidate:
-    procfs = Procfs()
-    facts = procfs.facts(pid)
-    assert facts is not None
-    boot = procfs.boot_id
-    identity = Identity(boot, pid, facts.start_time, facts.uid, facts.exe_device or 0, facts.exe_inode or 0)
-    process = Process(
-        identity=identity,
-        ppid=facts.ppid,
-        pgid=facts.pgid,
-        sid=facts.sid,
-        tty_nr=0,
-        state="S",
-        comm=facts.comm,
-        user="root",
-        argv=facts.argv or (),
-        age_s=10.0,
-    )
-    need = Capacity(cores=0.2, memory_bytes=1 << 20)
-    return Candidate(process, (process,), "head", need, need, age_s=10.0, restart_safe=True)
-
-
-def build(root: Path, witness: Witness, journal: Journal, backend: FakeBackend) -> World:
-    """One life of a controller over directories that outlive it."""
-    hosts = {name: LocalHost(name) for name in ("head", "worker")}
-    nodes = {name: MoveNode(name, name, sys.executable, str(root / name)) for name in hosts}
-    timings = Timings(hold_s=20, retry_s=0.1, reservation_lag_s=0.5)
-    agents = {name: Agent(hosts[name], nodes[name], verb_s=timings.verb_s) for name in hosts}
-    forbidden: list[Any] = []
-    clock = SystemClock()
-    tools = Tools(
-        store=journal,
-        clock=clock,
-        agents=agents,
-        backends={"fake": backend},
-        strategies={strategy.name: strategy for strategy in STRATEGIES},
-        capsules=CapsuleFiles(root / "capsules"),
-        forbidden=lambda _move: forbidden[0] if forbidden else None,
-        timings=timings,
-    )
-    mover = Mover(tools, head="head", new_id=UlidFactory(clock.time, os.urandom))
-    world = World(root, witness, journal, backend, hosts, tools, mover, forbidden)
-    mover.on_finished(world.finished.append)
-    return world
 
 
 @pytest.fixture
