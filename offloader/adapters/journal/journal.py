@@ -41,7 +41,7 @@ class Journal(JournalReader, Store):
         self,
         state_dir: Path,
         *,
-        spare_bytes: int = 8 << 20,
+        spare_bytes: int = 4 << 20,
         keep_events: int = 50_000,
         keep_events_s: float = 30 * 86400.0,
     ) -> None:
@@ -49,7 +49,7 @@ class Journal(JournalReader, Store):
 
         Args:
             state_dir: created if needed; `check_state_dir` says whether it is a good place.
-            spare_bytes: how much disk to keep back for a full one.
+            spare_bytes: size of each of the two reserves for a full disk (see SpareSpace).
             keep_events: how many events to keep at most.
             keep_events_s: for how long.
 
@@ -70,13 +70,16 @@ class Journal(JournalReader, Store):
             self._state_lock.release()
             raise
         self._closed = False
-        self._degraded = not self._spare.keep()
+        if not self._spare.keep():
+            self._degrade()
 
     @property
     def degraded(self) -> bool:
         """Whether the disk is full: no new move, those in flight go on. Ends by itself when there is room."""
         with self._lock:
-            if self._degraded and _free_bytes(self._path) >= _ROOM_BYTES and self._spare.keep():
+            if _free_bytes(self._path) < _ROOM_BYTES:
+                self._degrade()
+            elif self._degraded and self._spare.keep():
                 _log.warning("there is room for the journal again: new moves are accepted")
                 self._degraded = False
             return self._degraded
@@ -217,6 +220,11 @@ class Journal(JournalReader, Store):
         if self.degraded:
             raise JournalError(f"no space left for {self._path}: no new move until some is free on its file system")
 
+    def _degrade(self) -> None:
+        if not self._degraded:
+            _log.error("no space left for %s: moves in flight go on, new ones are refused", self._path)
+        self._degraded = True
+
     def _drop(self, event: Event) -> int:
         self.dropped_events += 1
         _log.warning("disk full, event dropped: %s %s: %s", event.kind, event.subject, event.message)
@@ -249,10 +257,9 @@ class Journal(JournalReader, Store):
             except sqlite3.OperationalError as error:
                 if not _disk_full(error, self._path):
                     raise
-                self._degraded = True
+                self._degrade()
                 if not (essential and self._spare.spend()):
                     raise
-                _log.error("disk full: the space kept back for moves in flight is used, new moves are refused")
                 return self._transaction(body)
 
     def _transaction(self, body: Callable[[sqlite3.Connection], _T]) -> _T:

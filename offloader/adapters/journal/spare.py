@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -9,52 +10,45 @@ __all__ = ["SpareSpace"]
 
 
 class SpareSpace:
-    """A file of real blocks beside the journal. Spent when the disk is full, filled again when there is room.
+    """Two reserves of real blocks: the write-ahead log, longer than its contents, and a file to delete.
 
-    Spending deletes it and gives its blocks to the write-ahead log at once: left free they would be taken by
-    whatever filled the disk. The log may be longer than its contents: SQLite reads it up to the last frame whose
-    checksum holds (https://sqlite.org/walformat.html, recovery).
+    The log comes first: nobody can take its blocks. SQLite reads it up to the last frame whose checksum holds
+    (https://sqlite.org/walformat.html, recovery) and keeps its length until the journal is closed. The file is for what
+    that does not cover: the log used up, pages that a checkpoint adds to the journal.
     """
 
     def __init__(self, directory: Path, log: Path, size_bytes: int) -> None:
-        """Args: directory: the state directory; log: the write-ahead log; size_bytes: how much to keep back."""
+        """Args: directory: the state directory; log: the write-ahead log; size_bytes: of each reserve."""
         self._file = directory / "spare"
         self._log = log
         self._size = size_bytes
 
-    @property
-    def kept(self) -> bool:
-        """Whether there is anything to spend."""
-        return self._file.exists()
-
     def keep(self) -> bool:
-        """Make sure that the space is kept back; False: there is no room for it now."""
+        """Make sure that both are there; False: there is no room for them now."""
         try:
-            fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.posix_fallocate(fd, 0, self._size)
-            finally:
-                os.close(fd)
+            self._allocate(self._file, os.O_CREAT)
+            with contextlib.suppress(FileNotFoundError):  # SQLite makes it with the first access
+                self._allocate(self._log, 0)
         except OSError:
             self._file.unlink(missing_ok=True)
             return False
         return True
 
     def spend(self) -> bool:
-        """Give the space to the log; False: nothing was kept back."""
+        """Delete the file; False: it was gone already."""
         try:
             self._file.unlink()
         except OSError:
             return False
+        # Most of it for the log, at once: left free, whatever filled the disk would take it.
+        with contextlib.suppress(OSError):
+            self._allocate(self._log, 0, more=self._size // 2)
+        return True
+
+    def _allocate(self, file: Path, flags: int, *, more: int = 0) -> None:
+        """Blocks up to the reserve's size, or so many beyond the file's present end."""
+        fd = os.open(file, os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
         try:
-            fd = os.open(self._log, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return True  # no log yet: the room is free for its first page
-        try:
-            # Leaves the rest to the journal's own pages, which a checkpoint writes.
-            os.posix_fallocate(fd, os.fstat(fd).st_size, self._size // 2)
-        except OSError:
-            return True  # somebody was faster: what is left may still do
+            os.posix_fallocate(fd, 0, os.fstat(fd).st_size + more if more else self._size)
         finally:
             os.close(fd)
-        return True

@@ -89,7 +89,7 @@ class StateLock:
             holder = os.read(self._fd, 32).decode("ascii", "replace").strip() or "unknown"
             os.close(self._fd)
             raise JournalError(
-                f"another controller (pid {holder}) uses {path}: stop it first, or give this one its own state directory"
+                f"another controller (pid {holder}) uses {path}: stop it first, or give this one another directory"
             ) from None
         self._tell(f"{os.getpid()}\n".encode())
 
