@@ -56,6 +56,11 @@ def finish(journal: Journal, move: Move) -> None:
         journal.set_fact(move.id, "last", state)
 
 
+def write_for_ever(journal: Journal) -> None:
+    while True:
+        journal.set_setting("engine", {"filler": "x" * 4000})
+
+
 def test_moves_in_flight_end_and_new_ones_are_refused_until_there_is_room(disk):
     with Journal(disk / "state", spare_bytes=SPARE) as journal:
         moves = [start(journal, number) for number in range(5)]
@@ -130,8 +135,7 @@ def test_a_log_that_is_used_up_is_extended_from_the_file_kept_back(disk):
                 journal.transition(move.id, MoveState.ROLLING_BACK, t=3.0, reason=Reason.JOURNAL_FAILED)
                 journal.transition(move.id, MoveState.ROLLED_BACK, t=4.0)
             with pytest.raises(JournalError, match="no space left"):
-                while True:
-                    journal.set_setting("engine", {"filler": "x" * 4000})
+                write_for_ever(journal)
         assert {journal.move(move.id).state for move in moves} == {MoveState.ROLLED_BACK}
         assert journal.setting("engine") == {"filler": "x" * 4000}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -58,8 +59,7 @@ def destination(settings: SshSettings) -> Destination:
     config = _client_config(settings.config_file)
     try:
         return _resolved(config, settings, hops_left=_MAX_HOPS)
-    except (ConfigParseError, CouldNotCanonicalize, ImportError, ValueError) as error:
-        # ImportError: paramiko needs another package for `Match exec`, which we do not want to run anyway.
+    except (ConfigParseError, CouldNotCanonicalize, ValueError) as error:
         file = settings.config_file or "~/.ssh/config"
         raise NodeUnreachable(f"{settings.host}: {file} cannot be applied: {error}") from error
 
@@ -160,6 +160,8 @@ def _lines(file: Path, base: Path, depth: int) -> Iterator[str]:
     """A configuration's lines, with `Include` replaced by what it names (paramiko passes over it)."""
     for line in file.read_text("utf-8", "surrogateescape").splitlines():
         words = line.replace("=", " ", 1).split(maxsplit=1)
+        if words and words[0].lower() == "match" and re.search(r"\s!?exec\b", line, re.IGNORECASE):
+            raise ConfigParseError("`Match exec` is not supported: it would run a command to know where to connect")
         if len(words) < 2 or words[0].lower() != "include":  # noqa: PLR2004 - keyword and argument
             yield line
         elif depth < _MAX_INCLUDES:
