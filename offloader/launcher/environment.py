@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 __all__ = ["DROPPED_NAMES", "DROPPED_PREFIXES", "build", "value_of"]
 
@@ -79,4 +78,4 @@ def _dropped(name: bytes) -> bool:
 
 def _any_directory(path: bytes) -> bool:
     """Whether the source's PATH makes any sense on this node."""
-    return any(Path(os.fsdecode(entry)).is_dir() for entry in path.split(b":") if entry)
+    return any(os.path.isdir(entry) for entry in path.split(b":") if entry)

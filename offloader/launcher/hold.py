@@ -133,7 +133,7 @@ class Hold:
     # --- what the controller says -------------------------------------------------------------------------------
 
     def _obey(self, message: Document) -> None:
-        do = message.get("do")
+        do = str(message.get("do"))
         if do == "grant":
             self._granted(message.get("seq"))
         elif do == "stop":
@@ -222,7 +222,7 @@ class Hold:
             finally:
                 os.close(log)
         except OSError as error:
-            self._fail("LAUNCH_FAILED", error.strerror or str(error))
+            self._fail("LAUNCH_FAILED", str(error))
             return
         self._tree.adopt(launched.pid)
         self._report = launched.report

@@ -44,7 +44,7 @@ class Lease:
 
     def grant(self, seq: object, now: float) -> None:
         """An answer; unknown numbers, late and repeated answers change nothing."""
-        asked = self._asked.pop(seq, None) if isinstance(seq, int) else None
+        asked = self._asked.pop(seq, None) if isinstance(seq, int) and not isinstance(seq, bool) else None
         if asked is None or self.expired(now) or asked + self._length_s <= now:
             return
         self.granted = True
