@@ -56,8 +56,10 @@ class Client:
         mode: str | None = None,
         thresholds: Mapping[str, float | None] | None = None,
     ) -> Document:
-        """Switch automatic moving. `thresholds` are ratios by resource; None
-        gives the rules their own back. Needs an admin."""
+        """Switch automatic moving; needs an admin.
+
+        `thresholds` are ratios by resource; None gives the rules their own back.
+        """
         given = {"enabled": enabled, "mode": mode, "thresholds": dict(thresholds) if thresholds else None}
         return await self._one("POST", "/v1/auto", body=_present(given))
 
@@ -90,18 +92,33 @@ class Client:
         return await self._one("GET", f"/v1/moves/{quote(move_id, safe='')}")
 
     async def wait(
-        self, move_id: str, *, changed: Callable[[Document], None] | None = None, poll_s: float = 0.3
+        self,
+        move_id: str,
+        *,
+        changed: Callable[[Document], None] | None = None,
+        poll_s: float = 0.3,
+        patience_s: float = 60.0,
     ) -> Document:
-        """Wait until a move is final; `changed` is called with each new state. Survives a controller restart."""
-        seen = None
+        """Wait until a move is final; `changed` is called with each new state.
+
+        A controller that is away (restarted, say) is waited for, for `patience_s`: moves survive it.
+        """
+        clock = asyncio.get_running_loop().time
+        seen, answered = None, clock()
         while True:
-            move = await self.show(move_id)
-            if move["state"] != seen:
-                seen = move["state"]
-                if changed:
-                    changed(move)
-            if seen in FINAL_STATES:
-                return move
+            try:
+                move = await self.show(move_id)
+            except ControllerUnavailable:
+                if clock() - answered > patience_s:
+                    raise
+            else:
+                answered = clock()
+                if move["state"] != seen:
+                    seen = move["state"]
+                    if changed:
+                        changed(move)
+                if seen in FINAL_STATES:
+                    return move
             await asyncio.sleep(poll_s)
 
     async def cancel(self, move_id: str) -> Document:

@@ -77,6 +77,8 @@ def auto(
         document = run(client().auto(enabled=True, mode=mode, thresholds=wanted))
     else:
         document = _status(state_dir) if status else _disable(state_dir)
+    for note in document.get("notes", ()):
+        render.say(f"note: {render.clean(note)}")
     shown = {key: document[key] for key in SHOWN}
     render.show_json(shown) if form == "json" else _show(shown)
 

@@ -11,7 +11,7 @@ from offloader.daemon.actuators import Actuator
 from offloader.daemon.decisions import DecisionLog
 from offloader.daemon.setup import Setup
 from offloader.daemon.snapshot import FROZEN_LOAD, Measured, Observer
-from offloader.daemon.toggles import IN_FORCE, STATE, Switches
+from offloader.daemon.toggles import IN_FORCE, STATE, Switches, thresholds_in_force
 from offloader.engine.evaluate import relief_for, threshold_for
 from offloader.engine.guard import effective_mode
 from offloader.engine.history import moved, started
@@ -186,7 +186,7 @@ class Controller:
         """For `auto --status` without a controller: rules with their thresholds, written only when they change."""
         limits = {rule.key: threshold_for(rule, snapshot.toggles) for rule in setup.rules}
         document = {
-            "thresholds": {rule.resource.value: limits[rule.key] for rule in reversed(setup.rules)},
+            "thresholds": thresholds_in_force(setup.rules, snapshot.toggles),
             "rules": {
                 rule.key: {
                     "threshold": limits[rule.key],

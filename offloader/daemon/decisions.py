@@ -30,8 +30,11 @@ class DecisionLog:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._told: dict[str, tuple[tuple[Any, ...], Any, float]] = {}
         self.last: dict[str, Any] | None = store.setting(LAST_DECISION)
+        self._told: dict[str, tuple[tuple[Any, ...], Any, float]] = {}
+        if self.last is not None:  # a restart is no news
+            kind, choice = (self.last["kind"], self.last["reason"]), (self.last["pid"], self.last["target"])
+            self._told[self.last["rule"]] = (kind, choice, self.last["t"])
 
     def phases(self, before: EngineState, after: EngineState, decisions: Sequence[Decision], now: float) -> None:
         """An event for every rule whose phase changed."""

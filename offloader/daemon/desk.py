@@ -74,7 +74,16 @@ class Desk:
         message = f"{caller.name}: {', '.join(words)}"
         parts.decisions.told(EventKind.TOGGLE, "auto", message, parts.clock.time(), data=data)
         await self._ticker.now()
-        return await self.status(caller)
+        return {**await self.status(caller), "notes": self._not_applied(request)}
+
+    def _not_applied(self, request: AutoRequest) -> list[str]:
+        """Rules that a threshold was meant for and that state one themselves."""
+        meant = {resource for resource, ratio in (request.thresholds or {}).items() if ratio is not None}
+        return [
+            f"rule {rule.key} states its own threshold, {rule.threshold:.0%}: yours does not apply to it"
+            for rule in self._controller.setup.rules
+            if rule.resource in meant and not rule.threshold_toggle
+        ]
 
     async def scan(self, caller: Caller, nodes: tuple[str, ...], everything: bool) -> list[Document]:
         """Every job of the head that matters."""

@@ -18,12 +18,13 @@ from offloader.daemon.documents import (
 )
 from offloader.daemon.problems import Trouble, problems_of
 from offloader.daemon.ticker import Beat
+from offloader.daemon.toggles import thresholds_in_force
 from offloader.engine.evaluate import relief_for, threshold_for
 from offloader.engine.explain import Chain, Link, LinkName, explain
 from offloader.engine.guard import effective_mode
 from offloader.engine.schema import RuleState
 from offloader.jobs.store import Store
-from offloader.model import Capacity, Decision, DecisionKind, Mode, Move, Reading, Reason, Resource, Role, Rule, Toggles
+from offloader.model import Capacity, Decision, DecisionKind, Mode, Move, Reading, Reason, Role, Rule, Toggles
 
 __all__ = ["rule_documents", "status_document"]
 
@@ -65,7 +66,7 @@ def status_document(
         "ceiling": toggles.ceiling.value,
         "enabled": toggles.ceiling is not Mode.OBSERVE and not toggles.kill_switch,
         "kill_switch": toggles.kill_switch,
-        "thresholds": _thresholds(setup.rules, toggles),
+        "thresholds": thresholds_in_force(setup.rules, toggles),
         "data": _data(view, trouble.beat, setup.tick_interval_s, setup.policy.head),
         "head": _head(view, setup.policy.head, setup.rules, toggles),
         "rules": rule_documents(view, setup.rules, toggles, setup.policy.head, private=private),
@@ -119,13 +120,6 @@ def _rule(
         "detail": decision.detail if decision and (private or decision.candidate is None) else "",
         "annotations": dict(rule.annotations),
     }
-
-
-def _thresholds(rules: Sequence[Rule], toggles: Toggles) -> Document:
-    """By resource: the first rule's, as it is in force; one that was set is shown also where no rule uses it."""
-    of_rules = {rule.resource: threshold_for(rule, toggles) for rule in reversed(rules)}
-    known = {**toggles.thresholds, **of_rules}
-    return {resource.value: known[resource] for resource in Resource if resource in known}
 
 
 def _data(view: View | None, beat: Beat, interval_s: float, head: str) -> Document:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from offloader.engine.evaluate import threshold_for
 from offloader.errors import Refused
-from offloader.model import Mode, Move, Obstacle, Reason, Resource, Toggles
+from offloader.model import Mode, Move, Obstacle, Reason, Resource, Rule, Toggles
 
 __all__ = [
     "IN_FORCE",
@@ -18,6 +19,7 @@ __all__ = [
     "SETTING",
     "STATE",
     "Switches",
+    "thresholds_in_force",
     "toggles_of",
 ]
 
@@ -116,6 +118,13 @@ class Switches:
         }
         self._settings.set_setting(SETTING, document)
         self._stored = toggles
+
+
+def thresholds_in_force(rules: Sequence[Rule], toggles: Toggles) -> dict[str, float]:
+    """By resource: the first rule's, as it is in force; one that was set is shown also where no rule uses it."""
+    of_rules = {rule.resource: threshold_for(rule, toggles) for rule in reversed(rules)}
+    known = {**toggles.thresholds, **of_rules}
+    return {resource.value: known[resource] for resource in Resource if resource in known}
 
 
 def toggles_of(document: Any) -> Toggles:

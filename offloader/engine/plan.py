@@ -65,14 +65,14 @@ def plan(
 
 def _reading(rule: Rule, snapshot: Snapshot, policy: Policy) -> Reading:
     """The head's value with the load of frozen originals added: freezing must not look like relief."""
+    reading = snapshot.values.get((rule.key, policy.head))
+    if reading is not None and reading.value is None:
+        return reading  # it says itself what is wrong
     head = snapshot.nodes.get(policy.head)
     if head is None or not head.up:
         return Reading(policy.head, problem=Reason.DOWN, detail=f"{policy.head} is not up")
-    reading = snapshot.values.get((rule.key, policy.head))
-    if reading is None:
+    if reading is None or reading.value is None:
         return Reading(policy.head, problem=Reason.NO_DATA, detail=f"`expr` gave nothing for {policy.head}")
-    if reading.value is None:
-        return reading
     return replace(reading, value=reading.value + snapshot.frozen_load.get(rule.resource, 0.0))
 
 

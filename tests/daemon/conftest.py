@@ -1,5 +1,6 @@
 """A Prometheus that answers what a test says, a cluster file that asks it, and the controller as a real process."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -18,6 +19,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from offloader.client import Client
+from offloader.errors import ControllerUnavailable
+
 PROJECT = Path(__file__).resolve().parents[2]
 CLI = (sys.executable, "-m", "offloader.cli")
 
@@ -29,25 +33,26 @@ groups:
       - offload: cpu
         resource: cpu
         expr: grid:node_pressure:ratio{role="head",resource="cpu"}
-        threshold: 80%
-        relief: 65%
         for: 0s
         cooldown: 1s
       - offload: memory
         resource: memory
         expr: grid:node_pressure:ratio{role="head",resource="memory"}
-        threshold: 70%
-        relief: 60%
         for: 0s
         cooldown: 1s
       - offload: gpu
         resource: gpu
         expr: grid:node_pressure:ratio{role="head",resource="gpu"}
-        threshold: 90%
-        relief: 80%
         for: 0s
         cooldown: 1s
 """
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A controller that is killed leaves connections behind: no news."""
 
 
 class FakePrometheus:
@@ -62,8 +67,7 @@ class FakePrometheus:
         self.up: dict[str, float] = {"head1": 1, "gpu1": 1}
         self.broken: str | None = None
         self.asked = 0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
 
@@ -197,8 +201,10 @@ class Daemon:
 
     def answers(self) -> bool:
         """Whether it answers and has ticked."""
-        done = self.run("status", "--format", "json")
-        return done.returncode == 0 and json.loads(done.stdout)["data"]["ticks"] > 0
+        try:
+            return bool(self.status()["data"]["ticks"])
+        except ControllerUnavailable:
+            return False
 
     def run(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -209,6 +215,10 @@ class Daemon:
         done = self.run(*arguments, "--format", "json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+    def status(self) -> Any:
+        """The status document, without starting a command for it."""
+        return asyncio.run(Client(self.socket).status())
 
     def kill(self, number: int = signal.SIGKILL) -> int:
         assert self.process is not None
