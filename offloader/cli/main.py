@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import click
 
-__all__ = ["COMMANDS", "cli", "main"]
+__all__ = ["COMMANDS", "cli", "main", "run_command"]
 
 PROGRAM = "grid-offloader"
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -122,10 +122,11 @@ def cli(ctx: click.Context, socket: str | None) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point. Data goes to stdout, messages to stderr, and every error to its documented exit code."""
-    sys.exit(_run(argv))
+    sys.exit(run_command(argv))
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def run_command(argv: Sequence[str] | None) -> int:
+    """Carry out one command line and give its exit code."""
     try:
         result: Any = cli.main(args=argv, prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()

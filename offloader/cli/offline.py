@@ -68,9 +68,9 @@ def write_kill_switch(folder: Path) -> Path:
     text = f"{KILL_SWITCH_MARK}\nby {_name(uid)} at {datetime.now(UTC).isoformat(timespec='seconds')}\n"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.path.lexists(path):
+            return path
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:
-        return path
     except OSError as error:
         raise JournalError(f"cannot write the kill-switch {path}: {error.strerror}") from error
     with os.fdopen(file, "w") as stream:

@@ -1,0 +1,240 @@
+"""Every command: what it asks of the controller, what it prints where, and its exit code."""
+
+import io
+import json
+import sys
+
+import pytest
+
+from offloader.daemon.api.control import AutoRequest, MoveRequest
+from offloader.errors import JournalError, NotFound, NotPermitted, Refused
+from offloader.model import Mode, Obstacle, Reason, Resource, StrategyName
+
+from .conftest import chunks, move_document
+
+STATUS = {
+    "running": True,
+    "ceiling": "auto",
+    "enabled": True,
+    "kill_switch": False,
+    "thresholds": {"cpu": 0.8},
+    "rules": [],
+    "moves_in_flight": [],
+    "last_decision": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (["--enable"], AutoRequest(enabled=True)),
+        (["--enable", "--mode", "advise"], AutoRequest(enabled=True, mode=Mode.ADVISE)),
+        (
+            ["--enable", "--threshold", "cpu=80", "memory=65", "gpu=90"],
+            AutoRequest(True, None, {Resource.CPU: 0.8, Resource.MEMORY: 0.65, Resource.GPU: 0.9}),
+        ),
+        (
+            ["--threshold", "cpu=80", "--enable", "--threshold", "memory=65"],
+            AutoRequest(True, None, {Resource.CPU: 0.8, Resource.MEMORY: 0.65}),
+        ),
+        (["--enable", "--threshold", "70"], AutoRequest(True, None, {Resource.MEMORY: 0.7})),
+        (["--enable", "--threshold", "70%"], AutoRequest(True, None, {Resource.MEMORY: 0.7})),
+        (["--enable", "--threshold", "gpu=default"], AutoRequest(True, None, {Resource.GPU: None})),
+        (["--disable"], AutoRequest(enabled=False)),
+    ],
+)
+def test_auto_asks_what_was_said(controller, command, words, asked) -> None:
+    controller.answers["auto"] = STATUS
+    ran = command("auto", *words, "--format", "json")
+    assert ran.code == 0, ran.err
+    assert controller.asked == [("auto", (asked,))]
+    assert json.loads(ran.out) == STATUS
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "exactly one of"),
+        (["--enable", "--disable"], "exactly one of"),
+        (["--status", "--enable"], "exactly one of"),
+        (["--disable", "--threshold", "cpu=80"], "go with --enable"),
+        (["--status", "--mode", "auto"], "go with --enable"),
+        (["--enable", "cpu=80"], "unexpected argument"),
+        (["--enable", "--threshold", "disk=80"], "unknown resource 'disk'"),
+        (["--enable", "--threshold", "cpu=lots"], "no percentage"),
+        (["--enable", "--threshold", "cpu=nan"], "1 to 100 percent"),
+        (["--enable", "--threshold", "cpu=0.8"], "did you mean cpu=80?"),
+        (["--enable", "--threshold", "cpu=101"], "1 to 100 percent"),
+        (["--enable", "--threshold", "70", "--threshold", "memory=60"], "memory is given twice"),
+        (["--enable", "--threshold", "cpu=x", "gpu=y"], "'gpu=y'"),
+    ],
+)
+def test_auto_refuses_what_makes_no_sense_and_asks_nobody(controller, command, words, message) -> None:
+    ran = command("auto", *words)
+    assert ran.code == 2
+    assert message in ran.err
+    assert controller.asked == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Refused(Reason.TARGET_IS_HEAD, "it is the head"), 4),
+        (NotPermitted(Reason.NOT_YOURS, "not yours"), 5),
+        (NotFound("nothing"), 6),
+        (JournalError("disk full"), 8),
+    ],
+)
+def test_every_refusal_has_its_exit_code_and_its_reason(controller, command, error, code) -> None:
+    controller.answers["move"] = error
+    ran = command("move", "4242")
+    assert ran.code == code
+    assert ran.out == ""
+    assert str(error) in ran.err
+    if isinstance(error, Refused):
+        assert error.reason in ran.err
+
+
+def test_a_refusal_shows_every_obstacle_with_what_mends_it(controller, command) -> None:
+    obstacles = (Obstacle(Reason.LOCKED, "holds /tmp/x", "release it"), Obstacle(Reason.TRACED, "by gdb", "detach"))
+    controller.answers["move"] = Refused(Reason.LOCKED, "not moved: holds /tmp/x", obstacles)
+    ran = command("move", "4242")
+    assert all(word in ran.err for word in ("release it", "TRACED", "by gdb", "detach"))
+
+
+def test_move_waits_tells_progress_and_prints_the_end(controller, command) -> None:
+    controller.answers["move"] = move_document("planned", loses_s=720.0)
+    controller.answers["show"] = move_document("planned", "held", "frozen", "go", "proven", "owned", "ended", "done")
+    ran = command("move", "4242", "-t", "gpu1", "--format", "json")
+    assert ran.code == 0
+    assert [one["state"] for one in json.loads(ran.out)] == ["done"]
+    assert controller.asked[0] == ("move", (MoveRequest(4242, "gpu1"),))
+    words = ["held", "frozen", "launched", "proven", "committed", "done"]
+    positions = [ran.err.index(f" s  {word}") for word in words]
+    assert positions == sorted(positions)
+    assert "12 min of its work are done again" in ran.err
+
+
+@pytest.mark.parametrize("state", ["rolled_back", "lost"])
+def test_a_move_that_fails_is_exit_code_7_with_the_reason(controller, command, state) -> None:
+    controller.answers["move"] = move_document("planned")
+    controller.answers["show"] = move_document("planned", state, reason="NOT_PROVEN", detail="it ended with 1")
+    ran = command("move", "4242")
+    assert ran.code == 7
+    assert "NOT_PROVEN" in ran.err
+    assert "it ended with 1" in ran.err
+
+
+def test_execute_is_move_and_detach_does_not_wait(controller, command) -> None:
+    controller.answers["move"] = move_document("planned")
+    assert command("execute", "4242", "--detach").code == 0
+    assert [name for name, _ in controller.asked] == ["move"]
+
+
+def test_options_of_move_arrive(controller, command) -> None:
+    controller.answers["move"] = {**move_document("planned"), "needs": {"cores": 1.0, "memory_bytes": 5}}
+    controller.answers["move"] |= {"dry_run": True, "loses_s": 0.0, "processes": 1, "owner_only": []}
+    environment = '{"env_vars": {"A": "b c"}}'
+    ran = command("move", "7", "--strategy", "restart", "--dry-run", "--no-capture-state", "--runtime-env", environment)
+    assert ran.code == 0
+    [(_, (asked,))] = controller.asked
+    assert asked == MoveRequest(7, None, StrategyName.RESTART, dry_run=True, capture_state=False, env_vars={"A": "b c"})
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"pip": ["x"]}', '{"env_vars": []}', '{"env_vars": {"A": 1}}', '{"env_vars": {}, "x": 1}']
+)
+def test_a_runtime_env_that_would_be_ignored_in_part_is_refused(controller, command, text) -> None:
+    ran = command("move", "7", "--runtime-env", text)
+    assert ran.code == 2
+    assert controller.asked == []
+
+
+def test_of_several_moves_one_refusal_keeps_none_of_the_others_back(controller, command) -> None:
+    def move(request):
+        if request.pid == 2:
+            raise Refused(Reason.NO_SUCH_PROCESS, "no process 2")
+        return move_document("planned", pid=request.pid)
+
+    controller.answers["move"] = move
+    ran = command("move", "1", "2", "3", "3", "--detach", "--format", "json")
+    assert ran.code == 4
+    assert sorted(one["pid"] for one in json.loads(ran.out)) == [1, 3]
+    assert "NO_SUCH_PROCESS" in ran.err
+
+
+@pytest.mark.parametrize("words", [[], ["abc"], ["-5"], ["1.5"]])
+def test_move_needs_pids(controller, command, words) -> None:
+    assert command("move", *words).code == 2
+
+
+def test_scan_prints_a_bare_array_that_is_never_wrapped(controller, command) -> None:
+    process = {"pid": 1, "name": "x" * 500}
+    controller.answers["scan"] = [process]
+    ran = command("scan", "--format", "json")
+    assert json.loads(ran.out) == [process]
+    assert "x" * 500 in ran.out
+    assert controller.asked == [("scan", ((), False))]
+
+
+def test_scan_shows_why_not_and_names_cannot_reach_the_terminal(controller, command) -> None:
+    controller.answers["scan"] = [
+        {
+            "pid": 9,
+            "name": "\x1b[2Jevil\udc80",
+            "user": "bob",
+            "class": "batch",
+            "usage": {"cores": 1.5, "memory_bytes": 3e9},
+            "age_s": 4000.0,
+            "target": None,
+            "confidence": 0.5,
+            "complexity": "low",
+            "reason": "LISTENER",
+        }
+    ]
+    ran = command("scan", "--all", "--node", "head1")
+    assert controller.asked == [("scan", (("head1",), True))]
+    assert "LISTENER" in ran.out
+    assert "1 h 06 min" in ran.out
+    assert "\\x1b[2Jevil\\x80" in ran.out
+    assert "\x1b" not in ran.out
+
+
+def test_scan_with_nothing_says_what_to_try(controller, command) -> None:
+    controller.answers["scan"] = []
+    ran = command("scan")
+    assert (ran.code, ran.out) == (0, "")
+    assert "scan --all" in ran.err
+
+
+def test_cancel_waits_until_it_is_rolled_back(controller, command) -> None:
+    controller.answers["cancel"] = move_document("planned", "rolling_back")
+    controller.answers["show"] = move_document("planned", "rolling_back", "rolled_back", reason="CANCELLED")
+    ran = command("cancel", "offload_1700000000_4242")
+    assert ran.code == 0
+    assert "rolled back" in ran.out
+
+
+def test_logs_are_copied_byte_for_byte(controller, command, monkeypatch) -> None:
+    raw = b"\x00\xff\x1b[31mred\n"
+    controller.answers["logs"] = lambda *_: chunks(raw, b"end")
+    written = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr(sys, "stdout", written)
+    assert command("logs", "-f", "--offset", "7", "offload_1_2").code == 0
+    assert written.buffer.getvalue() == raw + b"end"
+    assert controller.asked == [("logs", ("offload_1_2", 7, True))]
+
+
+def test_status_of_a_move_shows_its_timeline_and_exit_code(controller, command) -> None:
+    controller.answers["show"] = move_document("planned", "frozen", "done", exit_code=3, attempts=[])
+    ran = command("status", "offload_1700000000_4242")
+    assert ran.code == 0
+    assert "exit 3" in ran.out
+    assert "frozen" in ran.out
+
+
+def test_without_a_controller_commands_say_so_with_their_exit_code(command) -> None:
+    for words in (["status"], ["move", "1"], ["cancel", "x"], ["logs", "x"], ["auto", "--enable"]):
+        ran = command(*words)
+        assert (ran.code, ran.out) == (3, ""), words
+        assert "grid-offloader serve" in ran.err
