@@ -9,20 +9,16 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
-from . import PROTOCOL, check, detach, kernel, output, place, proc, successor, warden
+from . import check, detach, kernel, output, place, successor, warden
+from .attempt_record import AttemptRecord, whose
 from .capsule import Capsule
-from .durable import write_json
 from .errors import LauncherError
 from .lease import Lease, boottime
 from .prove import Proof
 from .reaper import Tree
 from .server import LinkServer
-from .states import HOLD, Machine
 from .wakeup import Wakeup
 from .wire import Document, emit
 
@@ -43,8 +39,7 @@ class Hold:
         self._directory = directory
         self._capsule = capsule
         self._timings = capsule.timings
-        self._machine = Machine(HOLD)
-        self._facts: Document = {}
+        self._record = AttemptRecord(directory, capsule)
         self._tree = Tree()
         self._lease: Lease | None = None
         self._settle_s = 0.0
@@ -54,14 +49,14 @@ class Hold:
         self._kill_at: float | None = None
         self._connections = 0
         self._selector = selectors.DefaultSelector()
-        self._server = LinkServer(directory, self._selector, self._hello)
+        self._server = LinkServer(directory, self._selector, self._record.hello)
         self._wakeup = Wakeup(self._selector, (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT))
 
     def run(self) -> int:
         """Until nothing is left to do. Returns the process' exit status: the job's own once it was owned."""
         try:
             self._start()
-            while not self._machine.final:
+            while not self._record.final:
                 self._round()
         finally:
             self._tree.kill()
@@ -77,12 +72,12 @@ class Hold:
         if obstacles:
             self._fail(obstacles[0]["reason"], "; ".join(one["seen"] for one in obstacles))
         else:
-            self._enter("held")
+            self._record.enter("held")
 
     def _round(self) -> None:
         timeout = max(0.0, self._next_event() - boottime())
         for key, mask in self._selector.select(timeout):
-            if self._machine.final:
+            if self._record.final:
                 return
             if key.data is self._server:
                 for message in self._server.receive(key.fileobj, mask):
@@ -91,28 +86,28 @@ class Hold:
                 self._signalled()
             else:
                 self._read_report()
-        if not self._machine.final:
+        if not self._record.final:
             self._tick(boottime())
 
     def _next_event(self) -> float:
         now = boottime()
         due = [now + 60.0]
-        if self._lease is not None and self._state in _LEASED:
+        if self._lease is not None and self._record.state in _LEASED:
             due.append(self._lease.next_event())
-        elif self._state == "held" and not self._server.linked:
+        elif self._record.state == "held" and not self._server.linked:
             due.append(self._server.unlinked_since + self._timings.unlinked_s)
-        if self._proof is not None and self._state == "launched":
+        if self._proof is not None and self._record.state == "launched":
             due.append(now + _FILE_LOOK_S if self._proof.watches_file else self._proof.due)
         if self._kill_at is not None:
             due.append(self._kill_at)
         return min(due)
 
     def _tick(self, now: float) -> None:
-        if self._lease is not None and self._state in _LEASED:
+        if self._lease is not None and self._record.state in _LEASED:
             self._mind_the_lease(self._lease, now)
-        elif self._state == "held" and self._server.unlinked_for(now) >= self._timings.unlinked_s:
+        elif self._record.state == "held" and self._server.unlinked_for(now) >= self._timings.unlinked_s:
             self._abort(f"nobody asked for it for {self._timings.unlinked_s:g} s")
-        if self._proof is not None and self._state == "launched":
+        if self._proof is not None and self._record.state == "launched":
             self._prove(self._proof, now)
         if self._kill_at is not None and now >= self._kill_at:
             self._kill_at = None
@@ -140,20 +135,20 @@ class Hold:
             self._stop(message)
         elif do in {"go", "own", "abort"} and message.get("epoch") != self._capsule.epoch:
             detail = f"this is epoch {self._capsule.epoch}"
-            failed = "failed" if self._state == "held" and self._lease is None else "refused"
+            failed = "failed" if self._record.state == "held" and self._lease is None else "refused"
             self._server.send({"event": failed, "do": do, "reason": "OLD_EPOCH", "detail": detail})
         elif do == "go":
             self._go(message)
         elif do == "own":
             self._own()
         elif do == "abort":
-            self._abort("asked to") if self._state in _LEASED else self._say_state()
+            self._abort("asked to") if self._record.state in _LEASED else self._say_state()
         else:
             self._server.send({"event": "refused", "do": do, "reason": "BAD_MESSAGE", "detail": "unknown"})
 
     def _go(self, message: Document) -> None:
         """Start the lease; the first grant starts the successor (an old `go` from a dead network never gets one)."""
-        if self._state != "held" or self._lease is not None:
+        if self._record.state != "held" or self._lease is not None:
             self._say_state()
             return
         settle = message.get("settle_s", 0.0)
@@ -172,19 +167,19 @@ class Hold:
             return
         first = not self._lease.granted
         self._lease.grant(seq, boottime())
-        if first and self._lease.granted and self._state == "held":
+        if first and self._lease.granted and self._record.state == "held":
             self._launch()
 
     def _own(self) -> None:
         now = boottime()
-        if self._lease is not None and self._state in _LEASED and self._lease.expired(now):
+        if self._lease is not None and self._record.state in _LEASED and self._lease.expired(now):
             self._abort("the lease ran out: no answer from the controller")
-        elif self._state != "proven":
+        elif self._record.state != "proven":
             self._say_state(unless_in=("held", "launched"), do="own")
-        elif not self._enter("owned"):
+        elif not self._record.enter("owned"):
             self._abort("the state file cannot be written")
         else:
-            self._server.send({"event": "owned"})
+            self._server.send(self._record.event())
             self._look_at_tree()
 
     def _stop(self, message: Document) -> None:
@@ -194,7 +189,7 @@ class Hold:
         except (TypeError, ValueError):
             self._server.send({"event": "refused", "do": "stop", "reason": "BAD_MESSAGE", "detail": "signal, grace_s"})
             return
-        if self._state != "owned":
+        if self._record.state != "owned":
             self._say_state(unless_in=tuple(_LEASED), do="stop")
             return
         self._end_for_owner(number, grace_s)
@@ -205,10 +200,12 @@ class Hold:
 
     def _say_state(self, *, unless_in: tuple[str, ...] = (), do: str = "") -> None:
         """Repeat the event of the present state: asking twice is always safe."""
-        if self._state in unless_in:
-            self._server.send({"event": "refused", "do": do, "reason": "NOT_PROVEN", "detail": f"it is {self._state}"})
-        elif self._state != "held":
-            self._server.send({"event": self._state, **self._event_facts()})
+        if self._record.state in unless_in:
+            self._server.send(
+                {"event": "refused", "do": do, "reason": "NOT_PROVEN", "detail": f"it is {self._record.state}"}
+            )
+        elif self._record.state != "held":
+            self._server.send(self._record.event())
 
     # --- the successor ------------------------------------------------------------------------------------------
 
@@ -216,7 +213,7 @@ class Hold:
         try:
             log = output.open_log(self._directory, self._capsule)
             try:
-                self._facts["log"] = output.places(self._capsule)
+                self._record.facts["log"] = output.places(self._capsule)
                 self._proof = Proof(self._capsule.image, self._settle_s, boottime())
                 launched = successor.launch(self._capsule, log)
             finally:
@@ -246,13 +243,13 @@ class Hold:
     def _launched(self) -> None:
         """The command was executed: the settle time counts from here."""
         assert self._tree.leader is not None
-        self._facts["child"] = {"pid": self._tree.leader, **_whose(self._tree.leader)}
+        self._record.facts["child"] = whose(self._tree.leader)
         if self._proof is not None:
             self._proof.restarted(boottime(), self._settle_s)
-        if not self._enter("launched"):
+        if not self._record.enter("launched"):
             self._fail("LAUNCH_FAILED", "the state file cannot be written")
             return
-        self._server.send({"event": "launched", **self._event_facts()})
+        self._server.send(self._record.event())
         self._look_at_tree()
 
     def _prove(self, proof: Proof, now: float) -> None:
@@ -263,18 +260,18 @@ class Hold:
             self._fail("NOT_PROVEN", found[1])
 
     def _proven(self, how: str) -> None:
-        self._facts["how"] = how
-        if not self._enter("proven"):
+        self._record.facts["how"] = how
+        if not self._record.enter("proven"):
             self._fail("LAUNCH_FAILED", "the state file cannot be written")
             return
-        self._server.send({"event": "proven", "how": how})
+        self._server.send(self._record.event())
 
     def _signalled(self) -> None:
         numbers = self._wakeup.drain()
         if numbers & {signal.SIGTERM, signal.SIGINT}:
-            if self._state == "owned":
+            if self._record.state == "owned":
                 self._end_for_owner(signal.SIGTERM, self._timings.grace_s)
-            elif self._state in _LEASED:
+            elif self._record.state in _LEASED:
                 self._abort("the launcher was told to end")
                 return
         self._tree.collect()
@@ -286,11 +283,11 @@ class Hold:
         status = self._tree.leader_status
         if status is None or self._report is not None:
             return
-        if self._state in {"launched", "proven"} and status != 0:
+        if self._record.state in {"launched", "proven"} and status != 0:
             self._fail("LAUNCH_FAILED", self._last_words(status))
-        elif self._state == "launched" and self._tree.empty:
+        elif self._record.state == "launched" and self._tree.empty:
             self._proven("completed")
-        elif self._state == "owned" and self._tree.empty:
+        elif self._record.state == "owned" and self._tree.empty:
             self._exited(status)
 
     def _last_words(self, status: int) -> str:
@@ -303,100 +300,28 @@ class Hold:
 
     def _exited(self, status: int) -> None:
         code = os.waitstatus_to_exitcode(status)
-        self._facts["exit_code"] = code if code >= 0 else None
-        self._facts["signal"] = -code if code < 0 else None
-        self._write("exit.json", {**self._event_facts(state="exited"), "t": time.time()})
-        self._enter("exited")
+        self._record.facts["exit_code"] = code if code >= 0 else None
+        self._record.facts["signal"] = -code if code < 0 else None
+        self._record.enter("exited")
         self._say_state()
 
     def _abort(self, why: str) -> None:
         self._tree.kill()
-        self._facts["detail"] = why
-        self._enter("aborted")
-        self._server.send({"event": "aborted", "detail": why})
+        self._record.facts["detail"] = why
+        self._record.enter("aborted")
+        self._server.send(self._record.event())
 
     def _fail(self, reason: str, detail: str) -> None:
         self._tree.kill()
-        self._facts.update(reason=reason, detail=detail)
-        self._enter("failed")
+        self._record.facts.update(reason=reason, detail=detail)
+        self._record.enter("failed")
         self._say_state()
 
     def _exit_status(self) -> int:
-        if self._state == "exited":
-            code: int | None = self._facts["exit_code"]
-            return code if code is not None else 128 + int(self._facts["signal"])
-        return EXIT_ABORTED if self._state == "aborted" else EXIT_FAILED
-
-    # --- what is said and written -------------------------------------------------------------------------------
-
-    @property
-    def _state(self) -> str:
-        return self._machine.state
-
-    def _enter(self, state: str) -> bool:
-        """Take the transition and write it down. False: the disk refused; ends are taken all the same."""
-        before = self._machine.state
-        self._machine.enter(state)
-        written = self._write("state.json", self._document())
-        if not written and state in {"launched", "proven", "owned"}:
-            self._machine.state = before
-        return written
-
-    def _write(self, name: str, document: Document) -> bool:
-        try:
-            write_json(self._directory / name, document)
-        except OSError as error:
-            sys.stderr.write(f"{name}: {error}\n")
-            return False
-        return True
-
-    def _document(self) -> Document:
-        return {
-            "role": "hold",
-            "protocol": PROTOCOL,
-            "state": self._state,
-            "job": self._capsule.job,
-            "epoch": self._capsule.epoch,
-            "move": self._capsule.move,
-            "uid": self._capsule.image.uid,
-            "boot_id": proc.boot_id(),
-            "pid": os.getpid(),
-            **_whose(os.getpid(), brief=True),
-            "t": time.time(),
-            **self._facts,
-        }
-
-    def _hello(self) -> Document:
-        return {
-            "event": "hello",
-            "protocol": PROTOCOL,
-            "state": self._state,
-            "job": self._capsule.job,
-            "epoch": self._capsule.epoch,
-            "pid": os.getpid(),
-        }
-
-    def _event_facts(self, state: str | None = None) -> dict[str, Any]:
-        names = {
-            "launched": ("child",),
-            "proven": ("how",),
-            "exited": ("exit_code", "signal"),
-            "aborted": ("detail",),
-            "failed": ("reason", "detail"),
-        }
-        facts = {name: self._facts.get(name) for name in names.get(state or self._state, ())}
-        child = facts.pop("child", None)
-        return {**facts, **(child or {})}
-
-
-def _whose(pid: int, *, brief: bool = False) -> Document:
-    """Start time and executable: who it is beyond its pid. A child that ended already has a start time at least."""
-    stat = proc.read_stat(pid)
-    found: Document = {"start_ticks": stat.start_ticks if stat is not None else 0}
-    identity = None if brief else proc.identity(pid)
-    if identity is not None:
-        found.update(exe_dev=identity["exe_dev"], exe_inode=identity["exe_inode"])
-    return found
+        if self._record.state == "exited":
+            code: int | None = self._record.facts["exit_code"]
+            return code if code is not None else 128 + int(self._record.facts["signal"])
+        return EXIT_ABORTED if self._record.state == "aborted" else EXIT_FAILED
 
 
 def main(arguments: list[str]) -> int:

@@ -132,7 +132,9 @@ def test_ending_never_lets_it_execute_again(bench, way):
 @every_way
 def test_descendants_in_other_sessions_and_groups_belong_to_it(bench, way):
     """A child that made its own session is frozen and killed with the rest."""
-    program = "import os, time\nif os.fork() == 0: os.setsid()\nelse: time.sleep(0.1); up()\nwhile True: time.sleep(0.01)"
+    program = (
+        "import os, time\nif os.fork() == 0: os.setsid()\nelse: time.sleep(0.1); up()\nwhile True: time.sleep(0.01)"
+    )
     leader = bench.python(program)
     *_, link, event = _frozen(bench, [leader.pid], ways=[way])
     assert len(event["pids"]) == 2
@@ -143,7 +145,9 @@ def test_descendants_in_other_sessions_and_groups_belong_to_it(bench, way):
 
 def test_an_orphan_of_the_jobs_own_group_belongs_to_it(bench):
     """Its parent has ended and init adopted it: found by the process group that the job made."""
-    program = "import os, time\nif os.fork() == 0:\n  if os.fork() != 0: os._exit(0)\nelse: os.wait(); up()\ntime.sleep(1000)"
+    program = (
+        "import os, time\nif os.fork() == 0:\n  if os.fork() != 0: os._exit(0)\nelse: os.wait(); up()\ntime.sleep(1000)"
+    )
     leader = bench.python(program)
     *_, event = _frozen(bench, [leader.pid])
     assert len(event["pids"]) == 2
@@ -200,7 +204,10 @@ def test_hold_keeps_it_frozen_without_contact_and_unhold_gives_it_back_to_the_wa
 def test_it_is_not_thawed_onto_files_that_changed(bench, how):
     """The successor wrote to the original's file: it stays frozen and says which; `force` thaws it all the same."""
     data = bench.root / "data"
-    program = "import sys, time\nstream = open(sys.argv[1], 'w')\nstream.write('x' * 100); stream.flush()\nup()\ntime.sleep(1000)"
+    program = (
+        "import sys, time\nstream = open(sys.argv[1], 'w')\nstream.write('x' * 100); stream.flush()\n"
+        "up()\ntime.sleep(1000)"
+    )
     process = bench.python(program, str(data))
     directory, _, link, _ = _frozen(bench, [process.pid], limit_s=0.5)
     link.send(do="record")
@@ -227,7 +234,9 @@ def test_it_is_not_thawed_onto_files_that_changed(bench, how):
 def test_a_log_that_is_only_appended_to_may_have_grown(bench, counter):
     """The successor logged a line to the shared log: no reason to throw the original's work away."""
     log = bench.root / "log"
-    program = "import sys, time\nstream = open(sys.argv[1], 'a')\nstream.write('one'); stream.flush()\nup()\ntime.sleep(1000)"
+    program = (
+        "import sys, time\nstream = open(sys.argv[1], 'a')\nstream.write('one'); stream.flush()\nup()\ntime.sleep(1000)"
+    )
     process = bench.python(program, str(log))
     *_, link, _ = _frozen(bench, [process.pid])
     link.send(do="record")
@@ -306,7 +315,7 @@ def test_taking_over_where_nothing_was_says_so(bench):
 
 def test_a_half_done_freeze_is_undone_by_the_next_guard(bench, counter):
     """Killed between freezing and its state file: the next one finds the cgroup, thaws, and is armed again."""
-    directory, guard, link, _ = _frozen(bench, [counter.pid])
+    directory, _guard, _link, _ = _frozen(bench, [counter.pid])
     for pid in _processes_of(directory):
         os.kill(pid, signal.SIGKILL)
     state = json.loads((directory / "state.json").read_text())
@@ -344,7 +353,14 @@ def test_a_re_used_pid_is_never_touched(bench, counter):
 
 @pytest.mark.parametrize(
     "change",
-    [{"identities": []}, {"identities": [{"pid": 1}]}, {"move": "../x"}, {"epoch": "1"}, {"limit_s": -1}, {"ways": ["x"]}],
+    [
+        {"identities": []},
+        {"identities": [{"pid": 1}]},
+        {"move": "../x"},
+        {"epoch": "1"},
+        {"limit_s": -1},
+        {"ways": ["x"]},
+    ],
 )
 def test_a_wrong_configuration_is_refused_by_field(bench, counter, change):
     """Nothing half-armed."""
@@ -413,7 +429,7 @@ def test_nothing_is_frozen_that_could_not_be_found_again(bench, counter):
 
 def test_an_idle_guard_leaves_and_a_frozen_one_never_does(bench, counter, eventually):
     """Armed and unlinked it ends by itself; with frozen processes not even SIGTERM ends it."""
-    directory, guard = bench.guard([counter.pid], unlinked_s=0.3)
+    directory, _guard = bench.guard([counter.pid], unlinked_s=0.3)
     eventually(lambda: not _processes_of(directory), "an armed guard that nobody wants ends")
     answer = bench.verb("guard", directory, stdin=bench.guard_config([counter.pid], unlinked_s=0.3))
     link = bench.link(directory, hello="armed")
@@ -507,7 +523,7 @@ def test_garbage_on_the_link_does_not_disturb_a_frozen_job(bench, counter):
 
 def test_a_reader_that_never_reads_does_not_block_the_guard(bench, counter):
     """A link behind a partition fills up; the watchdog still thaws."""
-    directory, _, link, _ = _frozen(bench, [counter.pid], limit_s=0.5)
+    _directory, _, link, _ = _frozen(bench, [counter.pid], limit_s=0.5)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError, socket.timeout):
         for _ in range(20_000):
             link.send(do="freeze")

@@ -25,6 +25,13 @@ def _successors(bench) -> list[int]:
     return bench.marked(f"OFFLOADING_TASK_ID={bench.job}.1")
 
 
+def _open_files(pid: int) -> set[str]:
+    try:
+        return {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    except FileNotFoundError:
+        return set()
+
+
 def _environ(pid: int) -> list[bytes]:
     return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")[:-1]
 
@@ -48,7 +55,7 @@ def test_the_successor_is_the_original_byte_for_byte(bench):
     _, _, _, pid = bench.owned(bench.capsule(original.pid))
     for name in ("cmdline", "limits", "oom_score_adj"):
         assert Path(f"/proc/{pid}/{name}").read_bytes() == Path(f"/proc/{original.pid}/{name}").read_bytes(), name
-    assert os.readlink(f"/proc/{pid}/cwd".encode()) == os.fsencode(cwd)
+    assert Path(f"/proc/{pid}/cwd").readlink() == cwd
     assert os.getpriority(os.PRIO_PROCESS, pid) == 5
     assert os.sched_getaffinity(pid) == {0}
     status = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
@@ -58,9 +65,11 @@ def test_the_successor_is_the_original_byte_for_byte(bench):
     assert status["NoNewPrivs"] == "1"
 
 
-def test_the_environment_is_the_captured_one_and_nothing_of_the_launcher_leaks(bench):
+def test_the_environment_is_the_captured_one_and_nothing_of_the_launcher_leaks(bench, eventually):
     """RAY_*, OMP_NUM_THREADS and oom_score_adj of the backend's job stay outside; session variables are dropped."""
-    own = bench.environment(KEPT="v a l=u$e\n", SSH_AUTH_SOCK="/x", DISPLAY=":0", XDG_RUNTIME_DIR="/run/user/1", TMUX="1")
+    own = bench.environment(
+        KEPT="v a l=u$e\n", SSH_AUTH_SOCK="/x", DISPLAY=":0", XDG_RUNTIME_DIR="/run/user/1", TMUX="1"
+    )
     original = bench.sleeper(env={**own, b"BYTES".decode(): "\udcff"})
     before = _environ(original.pid)
     capsule = bench.capsule(original.pid, env_add={"TARGET_NODE": "gpu1", "MIGRATED_FROM_PID": str(original.pid)})
@@ -75,8 +84,8 @@ def test_the_environment_is_the_captured_one_and_nothing_of_the_launcher_leaks(b
     expected += [b"TARGET_NODE=gpu1", f"MIGRATED_FROM_PID={original.pid}".encode()]
     assert _environ(pid) == [*expected, f"OFFLOADING_TASK_ID={bench.job}.1".encode()]
     assert Path(f"/proc/{pid}/oom_score_adj").read_text() == Path(f"/proc/{original.pid}/oom_score_adj").read_text()
-    fds = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
-    assert fds == {"/dev/null"}, "no descriptor of the launcher is inherited"
+    # While Python starts it has files of its own open: wait for the steady state.
+    eventually(lambda: _open_files(pid) == {"/dev/null"}, "no descriptor of the launcher is inherited")
 
 
 def test_only_named_variables_of_the_allocation_are_passed_on(bench):
@@ -132,7 +141,9 @@ def test_an_ordinary_user_moves_its_own_job(bench):
 
 def test_output_and_exit_code_of_a_job_are_kept(bench):
     """Terminal output lands in output.log, the exit code in exit.json, the event, the state and the launcher's own."""
-    program = "import os, sys, time\nup()\nif os.environ.get('TARGET_NODE'):\n  print('out'); print('err', file=sys.stderr)\n"
+    program = (
+        "import os, sys, time\nup()\nif os.environ.get('TARGET_NODE'):\n  print('out'); print('err', file=sys.stderr)\n"
+    )
     program += "  time.sleep(0.5); sys.exit(7)\ntime.sleep(1000)"
     master, slave = os.openpty()
     try:
@@ -145,7 +156,12 @@ def test_output_and_exit_code_of_a_job_are_kept(bench):
     assert role.wait(10) == 7
     assert json.loads((directory / "exit.json").read_text())["exit_code"] == 7
     state = bench.verb("status", directory)
-    assert (state["state"], state["exit_code"], state["launcher_alive"], state["child_alive"]) == ("exited", 7, False, False)
+    assert (state["state"], state["exit_code"], state["launcher_alive"], state["child_alive"]) == (
+        "exited",
+        7,
+        False,
+        False,
+    )
     assert sorted((directory / "output.log").read_text().split()) == ["err", "out"]
 
 
@@ -312,7 +328,7 @@ def test_a_successor_that_fails_before_ownership_is_reported_with_its_last_words
     os.close(reading)
     os.close(writing)
     capsule = bench.capsule(original.pid, env_add={"TARGET_NODE": "x"})
-    role, link, directory, _ = bench.launched(capsule, settle_s=0 if state == "proven" else 60)
+    role, link, _directory, _ = bench.launched(capsule, settle_s=0 if state == "proven" else 60)
     if state == "proven":
         link.expect("proven")
     event = link.expect("failed")
@@ -411,7 +427,7 @@ def test_a_held_attempt_that_nobody_asks_for_ends(bench):
 def test_told_to_end_before_ownership_it_aborts(bench):
     """The backend stops the submission (SIGTERM): nothing is left."""
     original = bench.forker()
-    role, link, directory, pid = bench.launched(bench.capsule(original.pid))
+    role, link, _directory, pid = bench.launched(bench.capsule(original.pid))
     role.send_signal(signal.SIGTERM)
     link.expect("aborted")
     assert role.wait(10) == 4
@@ -426,7 +442,7 @@ def test_told_to_end_after_ownership_it_passes_the_signal_on(bench):
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))\nup()\nwhile True: time.sleep(1)"
     )
     original = bench.python(program)
-    role, link, directory, _ = bench.owned(bench.capsule(original.pid, timings={"grace_s": 0.5}))
+    role, link, _directory, _ = bench.owned(bench.capsule(original.pid, timings={"grace_s": 0.5}))
     time.sleep(0.3)  # its handler is set right after the exec; nothing tells us when
     role.send_signal(signal.SIGTERM)
     assert link.expect("exited")["exit_code"] == 9
@@ -435,8 +451,10 @@ def test_told_to_end_after_ownership_it_passes_the_signal_on(bench):
 
 def test_stop_ends_the_job_for_its_owner(bench):
     """cancel: the signal, then KILL after the grace; before ownership it is refused."""
-    original = bench.python("import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nup()\ntime.sleep(1000)")
-    role, link, directory, pid = bench.launched(bench.capsule(original.pid), settle_s=0)
+    original = bench.python(
+        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nup()\ntime.sleep(1000)"
+    )
+    role, link, _directory, pid = bench.launched(bench.capsule(original.pid), settle_s=0)
     link.expect("proven")
     link.send(do="stop", signal=15, grace_s=1)
     assert link.expect("refused")["do"] == "stop"
@@ -461,7 +479,7 @@ def test_a_killed_launcher_takes_its_whole_tree_along(bench, eventually, state):
     )
     original = bench.python(program)
     capsule = bench.capsule(original.pid)
-    role, _, directory, pid = bench.launched(capsule) if state == "launched" else bench.owned(capsule)
+    role, _, directory, _pid = bench.launched(capsule) if state == "launched" else bench.owned(capsule)
     eventually(lambda: len(_successors(bench)) == 3)
     role.kill()
     eventually(lambda: not _successors(bench), "nothing survives its launcher", limit_s=5)
@@ -479,8 +497,7 @@ def test_what_is_no_message_ends_the_link_and_nothing_else(bench, eventually):
         assert link.next() is None
         link = bench.link(directory, hello="owned")
     with pytest.raises((BrokenPipeError, ConnectionResetError, socket.timeout)):
-        for _ in range(20):
-            link.raw(b"x" * 200_000)
+        link.raw(b"x" * 4_000_000)
     link = bench.link(directory, hello="owned")
     link.send(do="dance")
     assert link.expect("refused")["reason"] == "BAD_MESSAGE"
@@ -492,7 +509,7 @@ def test_what_is_no_message_ends_the_link_and_nothing_else(bench, eventually):
 def test_asking_twice_is_answered_by_the_state(bench):
     """After a lost answer the controller simply asks again."""
     original = bench.sleeper()
-    role, link, directory, _ = bench.launched(bench.capsule(original.pid))
+    _role, link, _directory, _ = bench.launched(bench.capsule(original.pid))
     link.send(do="go", epoch=1, settle_s=0)
     link.expect("launched")
     link.send(do="own", epoch=1)
