@@ -33,6 +33,7 @@ class Handoff:
         self._interruption: Stopped | None = None
         self._irrevocable = move.state in (MoveState.OWNING, MoveState.OWNED, MoveState.ENDED, MoveState.DONE)
         self._frozen_at = 0.0
+        self._downtime_s: float | None = None  # from the freeze to the successor's first instruction
 
     def interrupt(self, reason: Reason, detail: str) -> bool:
         """Ask for a roll-back. False: too late, ownership is being passed or was passed."""
@@ -160,6 +161,7 @@ class Handoff:
         # Journalled first: after a crash right here, a successor may run.
         self._to(MoveState.GO)
         await self.successor.go(settle_s, self.guard.alive)
+        self._downtime_s = self.tools.clock.boottime() - self._frozen_at
         self._doing = "proving the successor"
         proof = await self.successor.proven(settle_s)
         self._to(MoveState.PROVEN, detail=str(proof.get("how", "")))
@@ -193,8 +195,7 @@ class Handoff:
         if not owned:
             await self._again(self.guard.unhold)
             raise Stopped(Reason.LINK_LOST, "the successor had given up before ownership could pass")
-        downtime = self.tools.clock.boottime() - self._frozen_at if self._frozen_at else None
-        self._to(MoveState.OWNED, downtime_s=downtime)
+        self._to(MoveState.OWNED, downtime_s=self._downtime_s)
 
     async def _holding(self) -> bool:
         if self.guard.state == "holding":
