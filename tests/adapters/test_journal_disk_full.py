@@ -16,7 +16,7 @@ from offloader.jobs.transitions import ORDER
 from offloader.model import Capacity, Identity, Job, Move, MoveState, Reason, Reservation, ReservationKind, StrategyName
 
 pytestmark = pytest.mark.root
-SPARE = 2 << 20
+SPARE = 8 << 20
 WHO = Identity("boot", 42, 777, 1000, 1, 2)
 MOVE = Move(
     "offload_1_42", "01J", 0, 1, WHO, "h", "w", StrategyName.RESTART, "ray", MoveState.PLANNED, 0, True, None, 1.0, 1.0
@@ -25,10 +25,10 @@ MOVE = Move(
 
 @pytest.fixture
 def disk(tmp_path):
-    """A disk of 8 MB."""
+    """A disk of 24 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", disk], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs", disk], check=True)
     yield disk
     subprocess.run(["umount", "--lazy", disk], check=True)
 
@@ -153,7 +153,7 @@ def test_a_controller_that_starts_on_a_full_disk_still_ends_what_was_in_flight(d
 
 
 def test_a_disk_too_small_for_the_spare_space_accepts_no_move(disk):
-    with Journal(disk / "state", spare_bytes=16 << 20) as journal:
+    with Journal(disk / "state", spare_bytes=32 << 20) as journal:
         assert journal.degraded
         with pytest.raises(JournalError, match="no space left"):
             start(journal, 1)

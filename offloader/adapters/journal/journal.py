@@ -31,6 +31,9 @@ __all__ = ["Journal"]
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _PRUNE_EVERY = 256  # events between two prunings: the table exceeds its limits by no more than this
+# The log is written back from here on, so that most of the space allocated for it is unused when the disk fills up: a
+# full disk may stop the writing back, too. A move needs some 150 pages from start to end.
+_CHECKPOINT_PAGES = 250
 _ROOM_BYTES = 1 << 20  # free space from which the disk counts as usable again
 
 
@@ -41,7 +44,7 @@ class Journal(JournalReader, Store):
         self,
         state_dir: Path,
         *,
-        spare_bytes: int = 4 << 20,
+        spare_bytes: int = 8 << 20,
         keep_events: int = 50_000,
         keep_events_s: float = 30 * 86400.0,
     ) -> None:
@@ -282,6 +285,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         _check_sound(connection, path)
         connection.execute("PRAGMA journal_mode = WAL").fetchone()
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         migrate(connection, path)
     except BaseException:
         connection.close()

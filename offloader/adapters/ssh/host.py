@@ -30,6 +30,8 @@ _RUN_SLOTS = 2  # of max_sessions: kept free of long-lived channels, so that com
 _SPARE_S = 2.0  # added to the time limit that a command carries with it: ours comes first
 _PID_S = 0.5  # how long to wait for the pid of a command that is to be ended
 _KILL_S = 1.5
+_BUSY_FIRST_S, _BUSY_LAST_S = 0.02, 0.7  # pauses, each twice the one before
+_LOST = (SessionRefused, OSError, EOFError, paramiko.SSHException)  # what a connection that is gone looks like
 _CLOSE_GRACE_S = 1.0  # how long a command may take to end once its stdin is closed
 
 
@@ -101,7 +103,7 @@ class SshHost:
         """Kill what still runs in a session, and release its channel."""
         pid = await self.in_thread(partial(session.wait_for_pid, _PID_S))
         if pid is not None and session.connection.alive:
-            with contextlib.suppress(TimeoutError, SessionRefused, OSError, EOFError, paramiko.SSHException):
+            with contextlib.suppress(*_LOST, TimeoutError, NodeUnreachable):
                 async with asyncio.timeout(_KILL_S):
                     await self._kill(session.connection, pid)
         await self.release(session)
@@ -157,24 +159,45 @@ class SshHost:
         if self._idle is not None:
             self._idle.cancel()
         try:
-            connection, fresh = await self._connection()
+            connection = await self._connection()
+            try:
+                return await self._session_when_free(connection, command, timeout_s, errors_tail=errors_tail)
+            except SessionRefused:
+                # Slow is not lost: others may be in the middle of something on this connection.
+                if connection.alive and self._in_use > 1:
+                    raise
+                await self._forget(connection)
+            connection = await self._connection()
+            return await self._session_when_free(connection, command, timeout_s, errors_tail=errors_tail)
+        except BaseException as error:
+            self._in_use -= 1
+            if isinstance(error, _LOST):
+                raise NodeUnreachable(f"{self._name}: nothing can be started: {_said(error)}") from error
+            raise
+
+    async def _session_when_free(
+        self, connection: Connection, command: bytes, timeout_s: float, *, errors_tail: bool
+    ) -> Session:
+        """Ask again for a while when the server refuses: it counts sessions for a moment after they have ended.
+
+        Raises:
+            NodeUnreachable: it goes on refusing.
+            SessionRefused, OSError, EOFError, paramiko.SSHException: as Session.
+        """
+        pause = _BUSY_FIRST_S
+        while True:
             try:
                 return await self._session(connection, command, timeout_s, errors_tail=errors_tail)
             except SessionRefused as refused:
-                if connection.alive and isinstance(refused.__cause__, paramiko.ChannelException):
-                    raise NodeUnreachable(self._refused_words(refused)) from refused
-                # Slow is not lost: others may be in the middle of something on this connection.
-                if fresh or (connection.alive and self._in_use > 1):
-                    raise NodeUnreachable(f"{self._name}: no session was opened: {refused}") from refused
-                await self._forget(connection)
-            connection, _ = await self._connection()
-            return await self._session(connection, command, timeout_s, errors_tail=errors_tail)
-        except (SessionRefused, OSError, EOFError, paramiko.SSHException) as error:
-            self._in_use -= 1
-            raise NodeUnreachable(f"{self._name}: connection lost: {str(error) or type(error).__name__}") from error
-        except BaseException:
-            self._in_use -= 1
-            raise
+                if not refused.answered:
+                    raise
+                if pause > _BUSY_LAST_S:
+                    raise NodeUnreachable(
+                        f"{self._name}: the SSH server refuses further sessions ({refused}): raise MaxSessions in "
+                        f"sshd_config there above {self._settings.max_sessions + 1}"
+                    ) from refused
+            await asyncio.sleep(pause)
+            pause *= 2
 
     async def _session(self, connection: Connection, command: bytes, timeout_s: float, *, errors_tail: bool) -> Session:
         """Start it in a thread; if nobody waits any more when it has started, it is ended."""
@@ -193,15 +216,14 @@ class SshHost:
         if not starting.cancelled() and starting.exception() is None:
             self._threads.submit(starting.result().close)
 
-    async def _connection(self) -> tuple[Connection, bool]:
-        """The shared connection, and whether it is a new one. Whoever comes while one is being made waits for it."""
+    async def _connection(self) -> Connection:
+        """The shared connection. Whoever comes while one is being made waits for it."""
         if self._connecting is not None and self._connecting.done() and not _usable(self._connecting):
             self._connecting = None
-        fresh = self._connecting is None or not self._connecting.done()
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._connect())
             self._connecting.add_done_callback(_retrieve)
-        return await asyncio.shield(self._connecting), fresh
+        return await asyncio.shield(self._connecting)
 
     async def _connect(self) -> Connection:
         def make() -> Connection:
@@ -223,7 +245,7 @@ class SshHost:
 
     async def _kill(self, connection: Connection, pid: int) -> None:
         """Through a channel beyond max_sessions: ending something must not wait for what runs."""
-        session = await self._session(connection, kill_line(pid), _KILL_S, errors_tail=True)
+        session = await self._session_when_free(connection, kill_line(pid), _KILL_S, errors_tail=True)
         ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         session.start_reading(
             asyncio.get_running_loop(), lambda _: session.give_credit(), lambda _: None, partial(_settle_once, ended)
@@ -232,12 +254,6 @@ class SshHost:
             await ended
         finally:
             await self.in_thread(session.close)
-
-    def _refused_words(self, refused: SessionRefused) -> str:
-        return (
-            f"{self._name}: the SSH server refused a session ({refused}): raise MaxSessions in sshd_config there above "
-            f"{self._settings.max_sessions + 1}"
-        )
 
 
 class _SshChannel:
@@ -312,6 +328,10 @@ class _SshChannel:
 
     def _end(self, status: int | None) -> None:
         _settle_once(self._ended, status)
+
+
+def _said(error: BaseException) -> str:
+    return str(error) or type(error).__name__
 
 
 def _feed(session: Session, stdin: bytes) -> None:

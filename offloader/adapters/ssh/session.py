@@ -32,7 +32,12 @@ _POLL_S = 0.25  # the exit status alone wakes no reader: only needed where outpu
 
 
 class SessionRefused(Exception):
-    """The connection gave no channel: nothing was started, so it may be tried again on another connection."""
+    """The connection gave no channel: nothing was started, so it may be tried again, or on another connection."""
+
+    def __init__(self, message: str, *, answered: bool) -> None:
+        """Args: answered: the server said no, rather than nothing."""
+        self.answered = answered
+        super().__init__(message)
 
 
 def command_line(argv: Sequence[str], *, at_most_s: float | None) -> bytes:
@@ -76,10 +81,13 @@ class Session:
             paramiko.SSHException, EOFError, OSError: lost while starting: it may or may not run.
         """
         self.connection = connection
+        began = time.monotonic()
         try:
             self._channel = connection.transport.open_session(timeout=timeout_s)
         except (paramiko.SSHException, EOFError, OSError) as error:
-            raise SessionRefused(str(error) or "connection lost") from error
+            # By the time it took: which exception we get is up to chance when several threads are refused at once.
+            answered = connection.alive and time.monotonic() - began < timeout_s
+            raise SessionRefused(str(error) or "connection lost", answered=answered) from error
         try:
             self._channel.settimeout(_POLL_S)
             self._channel.exec_command(command)

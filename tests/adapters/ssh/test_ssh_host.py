@@ -136,13 +136,13 @@ async def test_too_late_ends_the_command_and_everything_it_started(host, tmp_pat
     await until(lambda: not running(child) and not running(leader))
 
 
-async def test_cancelling_ends_the_command_at_once(host, tmp_path):
+async def test_cancelling_ends_the_command_long_before_its_own_limit(host, tmp_path):
     task = asyncio.create_task(host.run(["sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 300"], timeout_s=300))
     pid = await number_in(tmp_path / "pid")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not running(pid)
+    await until(lambda: not running(pid))
 
 
 async def test_a_command_whose_connection_was_lost_ends_by_its_own_limit(sshd, host, tmp_path):
@@ -245,8 +245,8 @@ async def test_a_name_without_an_address_is_named(sshd):
 
 
 async def test_everything_shares_one_connection_and_stays_below_the_servers_limit(sshd, host):
-    done = await asyncio.gather(*(host.run(["sh", "-c", f"sleep 0.1; echo {n}"], timeout_s=30) for n in range(40)))
-    assert [each.stdout for each in done] == [f"{n}\n".encode() for n in range(40)]
+    done = await asyncio.gather(*(host.run(["sh", "-c", f"echo {n}"], timeout_s=30) for n in range(60)))
+    assert [each.stdout for each in done] == [f"{n}\n".encode() for n in range(60)]
     assert len(sshd.children()) == 1
 
 
@@ -265,7 +265,7 @@ async def test_open_channels_leave_room_for_commands(sshd):
 async def test_a_server_that_allows_fewer_sessions_is_explained(new_sshd):
     host = SshHost("gpu1", new_sshd(options="MaxSessions 1").settings())
     channel = await host.open(["cat"])
-    with pytest.raises(NodeUnreachable, match="raise MaxSessions in sshd_config"):
+    with pytest.raises(NodeUnreachable, match=r"refuses further sessions .* raise MaxSessions in sshd_config"):
         await host.run(["true"])
     await channel.send(b"still there")
     assert await anext(aiter(channel.lines())) == b"still there"
