@@ -102,7 +102,8 @@ async def _all(pids: tuple[int, ...], asked: dict[str, Any], *, wait: bool) -> t
     codes = [error.exit_code for _, error in results if error is not None]
     for pid, (_, error) in zip(dict.fromkeys(pids), results, strict=True):
         if error is not None:
-            render.say(f"{pid}:")
+            if len(results) > 1:
+                render.say(f"{pid}:")
             render.show_error(error)
     return [document for document, _ in results if document is not None], codes[0] if codes else 0
 

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -38,11 +39,12 @@ _UNDECODED = range(0xDC80, 0xDD00)  # surrogates that stand for bytes (PEP 383)
 
 
 class Column(NamedTuple):
-    """A column: `flex` ones are shortened when a terminal is too narrow, the last flex one first."""
+    """A column. Where a terminal is too narrow, `spare` ones are left out and `flex` ones shortened, last ones first."""
 
     title: str
     right: bool = False
     flex: bool = False
+    spare: bool = False
 
 
 def show_json(document: Any) -> None:
@@ -62,22 +64,27 @@ def show_table(
     `colours` gives words that are coloured where they fill a whole cell.
     """
     cells = [[clean(cell) for cell in row] for row in rows]
-    widths = [
-        max(len(c.title), *(len(row[i]) for row in cells)) if cells else len(c.title) for i, c in enumerate(columns)
-    ]
+    widths = [max(len(text) for text in (column.title, *(row[i] for row in cells))) for i, column in enumerate(columns)]
     if sys.stdout.isatty():
-        widths = _fitted(columns, widths, shutil.get_terminal_size().columns - len(indent))
+        room = shutil.get_terminal_size().columns - len(indent)
+        kept = _kept(columns, widths, room)
+        columns = [columns[i] for i in kept]
+        cells = [[row[i] for i in kept] for row in cells]
+        widths = _fitted(columns, [widths[i] for i in kept], room)
     click.echo(style(indent + _line([column.title for column in columns], columns, widths, {}), dim=True))
     for row in cells:
         click.echo(indent + _line(row, columns, widths, colours or {}))
 
 
 def show_pairs(pairs: Iterable[tuple[str, str]], *, indent: str = "") -> None:
-    """Names and values, one pair a line, values aligned."""
+    """Names and values, values aligned; on a terminal long ones go on below their beginning."""
     listed = list(pairs)
     width = max(len(name) for name, _ in listed)
     for name, value in listed:
-        click.echo(f"{indent}{style(name.ljust(width), dim=True)}  {value}".rstrip())
+        first, *more = _wrapped(value, len(indent) + width + len(_GAP))
+        click.echo(f"{indent}{style(name.ljust(width), dim=True)}{_GAP}{first}".rstrip())
+        for line in more:
+            click.echo(f"{indent}{' ' * width}{_GAP}{line}")
 
 
 def show_error(error: OffloaderError) -> None:
@@ -147,6 +154,14 @@ def cores(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
+def _wrapped(value: str, used: int) -> list[str]:
+    """Lines that fit; text with colour in it is short and stays as it is."""
+    if not sys.stdout.isatty() or not value or "\x1b" in value:
+        return [value]
+    room = max(_NARROWEST, shutil.get_terminal_size().columns - used)
+    return textwrap.wrap(value, room, break_on_hyphens=False) or [value]
+
+
 def _harmless(character: str) -> str:
     if character.isprintable():
         return character
@@ -165,6 +180,16 @@ def _line(row: Sequence[str], columns: Sequence[Column], widths: Sequence[int], 
 
 def _cut(cell: str, width: int) -> str:
     return cell if len(cell) <= width else cell[: max(0, width - 3)] + "..."
+
+
+def _kept(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
+    """Positions of the columns that there is room for."""
+    least = [min(width, _NARROWEST) if column.flex else width for column, width in zip(columns, widths, strict=True)]
+    kept = list(range(len(columns)))
+    for i in reversed(range(len(columns))):
+        if columns[i].spare and sum(least[k] for k in kept) + len(_GAP) * (len(kept) - 1) > room:
+            kept.remove(i)
+    return kept
 
 
 def _fitted(columns: Sequence[Column], widths: list[int], room: int) -> list[int]:

@@ -65,11 +65,11 @@ def _show(processes: list[dict[str, Any]]) -> None:
         Column("CLASS"),
         Column("CPU", right=True),
         Column("MEMORY", right=True),
-        Column("AGE", right=True),
+        Column("AGE", right=True, spare=True),
         Column("TARGET"),
-        Column("CONF", right=True),
-        Column("EFFORT"),
-        Column("REASON", flex=True),
+        Column("CONF", right=True, spare=True),
+        Column("EFFORT", spare=True),
+        Column("REASON"),
     ]
     rows = [
         (

@@ -88,7 +88,7 @@ def show_rules(rules: Iterable[Document]) -> None:
             render.percent(rule["value"]),
             render.percent(rule["threshold"]),
             rule["mode"] or "-",
-            rule["reason"] or "",
+            "" if rule["reason"] in (None, "RULE_FALSE") else rule["reason"],
         )
         for rule in rules
     ]

@@ -61,10 +61,15 @@ def _show_top(document: Document) -> None:
             ("automatic moves", screens.ceiling_words(document)),
             ("data", f"{age}, {checked}, every {render.seconds(data['interval_s'])}"),
             ("next", render.clean(document["next"]["text"])),
-            *((("", f"-> {render.clean(document['next']['remedy'])}"),) if document["next"]["remedy"] else ()),
+            *_mending(document["next"]["remedy"]),
             ("last decision", screens.decision_words(document["last_decision"])),
         ]
     )
+
+
+def _mending(remedy: str) -> list[tuple[str, str]]:
+    """The line that says what to do, where there is something to do."""
+    return [] if not remedy or remedy.startswith("nothing") else [("", f"-> {render.clean(remedy)}")]
 
 
 def _show_head(head: Document) -> None:

@@ -16,7 +16,7 @@ from offloader.engine.place import place, place_on
 from offloader.engine.remedies import REMEDIES
 from offloader.engine.schema import Target
 from offloader.engine.select import ways
-from offloader.errors import NotPermitted, Refused
+from offloader.errors import NotPermitted, Refused, UsageError
 from offloader.jobs.events import EventKind
 from offloader.model import Candidate, Capacity, Obstacle, Reason, Snapshot, StrategyName
 from offloader.moves.plan import MovePlan
@@ -41,6 +41,8 @@ class ManualMoves:
             Refused: a safety rule says no; every obstacle is listed.
             JournalError: it could not be written down.
         """
+        if not request.capture_state:
+            raise UsageError("moving without the captured state is not possible yet: leave --no-capture-state out")
         parts, setup = self._controller.parts, self._controller.setup
         candidate = await self._candidate(caller, setup, request.pid)
         measured = await parts.observer.measure(setup, parts.clock.time())

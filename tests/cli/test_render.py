@@ -72,3 +72,20 @@ def test_coloured_words_keep_the_alignment(capsys) -> None:
     render.show_table(columns, [("up", "x"), ("draining", "y")], colours={"up": "green"})
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].index("x") == lines[2].index("y")
+
+
+def test_a_terminal_that_is_too_narrow_loses_spare_columns_first_and_no_others(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setenv("NO_COLOR", "1")
+    columns = [Column("PID"), Column("AGE", spare=True), Column("EFFORT", spare=True), Column("REASON")]
+    render.show_table(columns, [("1234567", "12 min", "medium", "SHELL_WAITING")])
+    assert capsys.readouterr().out.splitlines()[1] == "1234567  12 min  SHELL_WAITING"
+
+
+def test_long_values_go_on_below_their_beginning(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setenv("NO_COLOR", "1")
+    render.show_pairs([("next", "would move train.py to gpu1 by head-cpu"), ("x", "")])
+    assert capsys.readouterr().out.splitlines() == ["next  would move train.py to", "      gpu1 by head-cpu", "x"]
