@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from _testbed import bed, monitoring, witness_report
+from _testbed import bed, controller, monitoring, witness_report
 from _testbed.errors import TestbedError
 from _testbed.settings import PROJECT, Settings, load
 from _testbed.setup_step import ensure_setup
@@ -78,10 +78,8 @@ def _run(settings: Settings, options: argparse.Namespace, story: Story) -> int:
 
 async def _course(settings: Settings, options: argparse.Namespace, story: Story) -> bool:
     story.chapter("Three hosts, Ray with tokens, Prometheus, one exporter each")
-    access = cluster.start(settings)
-    file = cluster.configure(settings, access, rule=not options.no_rule)
-    cluster.start_controller(settings, file)
-    watch = Watch(cluster.controller_socket(settings), monitoring.url(settings), story.event)
+    cluster.start(settings, rule=not options.no_rule)
+    watch = Watch(controller.socket(settings), monitoring.url(settings), story.event)
     await watch.enable(THRESHOLD)
     story.line(f"the controller watches gpu-master; automatic moves are on, CPU threshold {THRESHOLD:.0%}")
     story.line("waiting for fresh data and the end of the initial cooldown …")
@@ -126,6 +124,6 @@ def _print_addresses(settings: Settings, story: Story) -> None:
     story.line(f"Prometheus   {monitoring.url(settings)}")
     story.line(f"Ray          http://{settings.head.ip}:8265 (token in {settings.root}/ray/token)")
     story.line(f"controller   http://{settings.head.ip}:{monitoring.CONTROLLER_PORT}/metrics")
-    socket = cluster.controller_socket(settings)
+    socket = controller.socket(settings)
     story.line("look         " + f"{PROJECT}/.venv/bin/grid-offloader --socket {socket} status")
     story.line("end it       ./deploy/testbed down")

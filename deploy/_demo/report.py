@@ -64,7 +64,7 @@ def screen(seen: Seen, witness: Document) -> list[str]:
         ("Ray job", move["submission_id"]),
         (
             "copies",
-            f"{len(witness['chain'])}, one after the other, {witness['overlaps']} overlaps: the witness's count",
+            f"{len(witness['chain'])}, one after the other, {witness['overlaps']} overlaps (the witness counted)",
         ),
         ("stood still", f"{gap:.2f} s from the first copy's last sign of life to the second one's first"),
         ("to decide", f"{times['decided'] - times['above_threshold']:.1f} s from above the threshold to the decision"),

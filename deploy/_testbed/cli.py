@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from _testbed import bed, monitoring, network, nodes, ray_cluster, services, witness_report
+from _testbed import bed, controller, monitoring, network, nodes, ray_cluster, services, witness_report
 from _testbed.errors import NodeDownError, TestbedError
 from _testbed.settings import DEFAULT_NODES, USERS, Node, Settings, load
 from _testbed.shell import say
@@ -81,6 +81,14 @@ def _add_groups(commands: Any) -> None:
     watch.add_parser("stop-exporter", help="stop a node's exporter").add_argument(
         "node", choices=DEFAULT_NODES, metavar="NODE"
     )
+    control = commands.add_parser("controller", help="the controller on the head").add_subparsers(
+        dest="action", required=True
+    )
+    start = control.add_parser("up", help="start it, observing only; needs ray up and monitoring up")
+    start.add_argument("--mode", default="auto", help="of its one rule [auto]")
+    control.add_parser("down", help="stop it")
+    control.add_parser("kill", help="kill -9")
+    control.add_parser("run", help="run grid-offloader on the head").add_argument("argv", nargs="+", metavar="-- ARG…")
     witness = commands.add_parser("witness", help="what executed where").add_subparsers(dest="action", required=True)
     told = witness.add_parser("report", help="copies of each load in order, and how often two executed at once")
     told.add_argument("--load", help="only this one")
@@ -98,6 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             show(bed.status(settings), arguments.format)
         elif arguments.command == "witness":
             print(json.dumps(_witness_report(settings, arguments), indent=2))
+        elif (arguments.command, getattr(arguments, "action", None)) == ("controller", "run"):
+            controller.become_cli(settings, arguments.argv)
         elif arguments.command == "exec":
             nodes.enter(settings, settings.node(arguments.node), arguments.argv, arguments.user, arguments.cwd)
         else:
@@ -127,6 +137,8 @@ def change(settings: Settings, arguments: argparse.Namespace) -> None:
         change_ray(settings, arguments)
     elif arguments.command == "monitoring":
         change_monitoring(settings, arguments)
+    elif arguments.command == "controller":
+        change_controller(settings, arguments)
     else:
         change_node(settings, arguments.command, settings.node(arguments.node))
 
@@ -167,6 +179,19 @@ def change_monitoring(settings: Settings, arguments: argparse.Namespace) -> None
             services.stop(settings, settings.head, "prometheus")
         case "stop-exporter":
             services.stop(settings, settings.node(arguments.node), "exporter", signal.SIGKILL)
+
+
+def change_controller(settings: Settings, arguments: argparse.Namespace) -> None:
+    """The commands about the controller."""
+    match arguments.action:
+        case "up":
+            controller.configure(settings, mode=arguments.mode)
+            controller.start(settings)
+            say("the controller is up; look: deploy/testbed controller run -- status")
+        case "down":
+            controller.stop(settings)
+        case "kill":
+            controller.kill(settings)
 
 
 def _witness_report(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -14,6 +15,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from controlled import Controlled
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 PROGRAM = PROJECT / "deploy/testbed"
@@ -235,3 +240,12 @@ def monitored_testbed(testbed: Testbed) -> Testbed:
     """`testbed` with an exporter on every node and Prometheus on the head (`prometheus` is its address)."""
     testbed.run("monitoring", "up")
     return testbed
+
+
+@pytest.fixture
+def controlled(ray_testbed: Testbed, monitored_testbed: Testbed) -> Iterator[Controlled]:
+    """The test bed with everything; the test starts the controller as it needs it, and it ends with the test."""
+    made = Controlled(monitored_testbed)
+    made.stop()
+    yield made
+    made.stop()

@@ -1,0 +1,182 @@
+"""The controller on the test bed's head: its configuration, its start and its ends. A single-account cluster."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from _testbed import monitoring, nodes, ray_cluster, services
+from _testbed.errors import TestbedError
+from _testbed.settings import PROJECT, USERS, Settings
+from _testbed.shell import wait_until
+
+__all__ = [
+    "ACCOUNT",
+    "become_cli",
+    "configure",
+    "kill",
+    "reload",
+    "run_cli",
+    "running",
+    "socket",
+    "start",
+    "stop",
+]
+
+ACCOUNT = "alice"
+"""Controller, Ray and work run as this one ordinary account: no root anywhere."""
+
+NAME = "controller"
+COMMAND = f"{PROJECT}/.venv/bin/grid-offloader"
+START_S = 40
+
+RULES = """\
+# As the shipped cpu rule, with shorter times so that nobody has to wait.
+groups:
+  - name: trial
+    interval: 2s
+    rules:
+      - offload: HeadCPU
+        expr: grid:node_pressure:ratio{role="head",resource="cpu"}
+        resource: cpu
+        for: 10s
+        cooldown: 30s
+        mode: {mode}
+        select: {min_age: 5s}
+        move: {strategies: [restart], backend: ray}
+        annotations:
+          summary: The head's CPU is in use
+"""
+
+
+def configure(settings: Settings, *, mode: str = "auto", changes: dict[str, Any] | None = None) -> Path:
+    """Write the cluster file and a rule file; returns the former.
+
+    Args:
+        settings: of the test bed.
+        mode: of the one rule.
+        changes: sections that replace those of the cluster file.
+
+    Raises:
+        TestbedError: Ray was never started, so nobody knows its token.
+    """
+    access = ray_cluster.access(settings)
+    if access is None:
+        raise TestbedError("the controller needs Ray: deploy/testbed ray up")
+    for node in settings.nodes:
+        _own_state_dir(settings.node_dir(node) / "private" / ACCOUNT)
+    directory = settings.root / NAME
+    directory.mkdir(exist_ok=True)
+    rules = directory / "rules.yml"
+    rules.write_text(RULES.replace("{mode}", mode), encoding="utf-8")
+    cluster = directory / "cluster.yaml"
+    document = {**_document(settings, access, rules), **(changes or {})}
+    # JSON is YAML: no quoting to get wrong.
+    cluster.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return cluster
+
+
+def start(settings: Settings) -> None:
+    """Start `grid-offloader serve` on the head as configured, and wait until it answers. Raises TestbedError."""
+    path = socket(settings)
+    path.unlink(missing_ok=True)
+    command = [COMMAND, "serve", "--config", str(settings.root / NAME / "cluster.yaml")]
+    services.start(settings, settings.head, NAME, command, user=ACCOUNT)
+    wait_until(lambda: path.exists() or not running(settings), START_S, "the controller to listen")
+    if not running(settings):
+        text = services.log(settings, settings.head, NAME).read_text(encoding="utf-8", errors="replace")
+        raise TestbedError(f"the controller ended at once: {text[-1500:].strip()}")
+
+
+def running(settings: Settings) -> bool:
+    """Whether it lives."""
+    return services.group_of(settings, settings.head, NAME) is not None
+
+
+def stop(settings: Settings) -> None:
+    """TERM, and wait for its end."""
+    services.stop(settings, settings.head, NAME)
+
+
+def kill(settings: Settings) -> None:
+    """Kill -9."""
+    services.stop(settings, settings.head, NAME, signal.SIGKILL)
+
+
+def reload(settings: Settings) -> None:
+    """SIGHUP. Raises TestbedError when it does not run."""
+    group = services.group_of(settings, settings.head, NAME)
+    if group is None:
+        raise TestbedError("the controller does not run: deploy/testbed controller up")
+    os.killpg(group, signal.SIGHUP)
+
+
+def socket(settings: Settings) -> Path:
+    """The controller's socket as this machine sees it; the head sees it in its private directory."""
+    return settings.node_dir(settings.head) / "private" / ACCOUNT / "run" / "control.sock"
+
+
+def run_cli(
+    settings: Settings, arguments: list[str], *, user: str = ACCOUNT, timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line on the head, as a person logged in there would."""
+    line = nodes.argv(settings, settings.head, _cli(settings, arguments), user)
+    return subprocess.run(
+        line,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=nodes.group(settings, settings.head).join,
+    )
+
+
+def become_cli(settings: Settings, arguments: list[str]) -> None:
+    """Become the command line on the head. Does not return."""
+    nodes.enter(settings, settings.head, _cli(settings, arguments), ACCOUNT)
+
+
+def _cli(settings: Settings, arguments: list[str]) -> list[str]:
+    private = settings.private / ACCOUNT
+    variables = [
+        f"GRID_OFFLOADER_CONFIG={settings.root}/{NAME}/cluster.yaml",
+        f"GRID_OFFLOADER_SOCKET={private}/run/control.sock",
+    ]
+    return ["env", *variables, COMMAND, *arguments]
+
+
+def _own_state_dir(directory: Path) -> None:
+    """A directory of the account's own on a node's private disk; others may pass through to the socket."""
+    directory.mkdir(exist_ok=True)
+    directory.chmod(0o711)
+    os.chown(directory, USERS[ACCOUNT], USERS[ACCOUNT])
+
+
+def _document(settings: Settings, access: ray_cluster.Access, rules: Path) -> dict[str, Any]:
+    private = settings.private / ACCOUNT
+    return {
+        "cluster": "testbed",
+        "nodes": [
+            {
+                "name": node.name,
+                "role": node.role,
+                "address": node.ip,
+                "ssh": {"user": ACCOUNT},
+                "state_dir": f"{private}/node",
+            }
+            for node in settings.nodes
+        ],
+        "prometheus": {"url": monitoring.url(settings), "scrape_interval": f"{monitoring.INTERVAL_S}s"},
+        "ray": {"address": access.dashboard, "token_file": access.token_file},
+        "controller": {
+            "state_dir": f"{private}/state",
+            "runtime_dir": f"{private}/run",
+            "listen": f"{settings.head.ip}:{monitoring.CONTROLLER_PORT}",
+        },
+        "auto_offload": {"check_interval": "2s", "cooldown": "30s", "rule_files": [str(rules)]},
+        # The hosts have less than one core each: lend fractions of it.
+        "sharing": {"thresholds": {"cpu": {"max_used": 0.5, "min_free": 0.2}}},
+    }
