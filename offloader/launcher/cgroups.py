@@ -8,13 +8,14 @@ from __future__ import annotations
 import errno
 import os
 import select
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from . import proc
 from .lease import boottime
 
-__all__ = ["Hierarchy", "find"]
+__all__ = ["Hierarchy", "find", "managed"]
 
 _PAUSE_S = 0.002
 _REMOVE_LIMIT_S = 2.0
@@ -73,7 +74,10 @@ class Hierarchy(NamedTuple):
         return True
 
     def dissolve(self, directory: Path) -> None:
-        """Return everybody to the cgroup above and remove this one; tries until the kernel lets go of it."""
+        """Return everybody to the cgroup above and remove this one; tries until the kernel lets go of it.
+
+        Raises OSError when it does not: whoever is in there runs all the same.
+        """
         deadline = boottime() + _REMOVE_LIMIT_S
         while True:
             for pid in self.pids(directory):
@@ -91,17 +95,29 @@ class Hierarchy(NamedTuple):
 
 
 def find() -> list[Hierarchy]:
-    """The hierarchies that this system mounts, v1 first: there a KILL does not wake a frozen process."""
+    """The hierarchies with a freezer that this system mounts, v1 first: there a KILL wakes no frozen process."""
     found: list[Hierarchy] = []
-    for line in proc.read_bytes("/proc/self/mountinfo").decode("utf-8", "surrogateescape").splitlines():
-        left, _, right = line.partition(" - ")
-        top, mount = left.split()[3:5]
-        kind, _, options = right.split(" ", 2)
-        if kind == "cgroup" and "freezer" in options.split(","):
+    for kind, options, mount, top in _mounts():
+        if kind == "cgroup" and "freezer" in options:
             found.append(Hierarchy("v1", mount, top))
         elif kind == "cgroup2":
             found.append(Hierarchy("v2", mount, top))
     return sorted(found)
+
+
+def managed() -> list[str]:
+    """Where the hierarchies are mounted by which service managers keep track of processes."""
+    return [mount for kind, options, mount, _ in _mounts() if kind == "cgroup2" or "name=systemd" in options]
+
+
+def _mounts() -> Iterator[tuple[str, list[str], str, str]]:
+    """Type, options, mount point and root of every cgroup mount (proc_pid_mountinfo(5))."""
+    for line in proc.read_bytes("/proc/self/mountinfo").decode("utf-8", "surrogateescape").splitlines():
+        left, _, right = line.partition(" - ")
+        top, mount = left.split()[3:5]
+        kind, _, options = right.split(" ", 2)
+        if kind in {"cgroup", "cgroup2"}:
+            yield kind, options.split(","), mount, top
 
 
 def _write(path: Path, text: str) -> None:

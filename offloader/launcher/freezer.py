@@ -6,11 +6,13 @@ are in, so limits and accounting stay, and it is frozen before anybody enters it
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from . import cgroups, proc
+from .errors import LauncherError
 from .members import Members
 from .pidfds import Held
 from .stopping import StopFreezer, pause_before
@@ -38,7 +40,7 @@ class Freezer(Protocol):
         """Whether every member that lives is stopped."""
 
     def thaw(self, members: Members) -> None:
-        """Let all of them run on and put them back where they were. Needs no disk."""
+        """Let all of them run on, put them back where they were. Needs no disk. Raises LauncherError (THAW_FAILED)."""
 
     def memory(self) -> Document:
         """What a later guard needs to thaw them."""
@@ -115,11 +117,18 @@ class CgroupFreezer:
 
     def thaw(self, members: Members) -> None:  # noqa: ARG002 (the shape of Freezer)
         """All switches first, then the moves back: everybody runs again at once."""
-        present = [directory for directory in self._directories if directory.is_dir()]
-        for directory in present:
-            self._hierarchy.switch(directory, frozen=False)
-        for directory in present:
-            self._hierarchy.dissolve(directory)
+        for directory in self._directories:
+            try:
+                self._hierarchy.switch(directory, frozen=False)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise LauncherError("THAW_FAILED", f"{directory}: {error.strerror}") from error
+        for directory in self._directories:
+            try:
+                self._hierarchy.dissolve(directory)
+            except OSError as error:
+                sys.stderr.write(f"{directory} stays, thawed: {error.strerror}\n")
         self._directories.clear()
 
     def memory(self) -> Document:

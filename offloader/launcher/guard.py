@@ -32,6 +32,7 @@ __all__ = ["Guard"]
 _FROZEN = frozenset({"frozen", "holding", "changed"})
 _OVER = frozenset({"armed", "thawed", "ended", "gone"})
 _END_LIMIT_S = 10.0
+_RETRY_S = 1.0
 _LONGEST_CONTACT_S = 3600.0
 
 
@@ -118,7 +119,8 @@ class Guard:
 
     def _tick(self, now: float) -> None:
         if self._state == "frozen" and now >= self._contact_until:
-            self._server.send(self._thaw(force=False))
+            self._contact_until = now + _RETRY_S
+            self._obey({"do": "thaw"})
         if self._state in _OVER and self._server.unlinked_for(now) >= self._config.unlinked_s:
             self._done = True
 

@@ -16,7 +16,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from . import detach, guard_config, proc
+from . import cgroups, detach, guard_config, proc
 from .durable import read_json
 from .errors import LauncherError
 from .guard import Guard
@@ -68,6 +68,7 @@ def _serve(directory: Path, config: GuardConfig | None, ready: detach.Ready) -> 
     os.umask(0o077)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _allow_many_descriptors()
+    _survive()
     _start_keeper(directory)
     role = start(directory, config) if config is not None else adopt(directory)
     ready()
@@ -121,6 +122,19 @@ def _start_keeper(directory: Path) -> None:
     finally:
         sys.stderr.flush()
         os._exit(0)
+
+
+def _survive() -> None:
+    """Outlive whoever started us, as far as we may.
+
+    Out of the controller's cgroup, all of which a service manager kills when it stops the service, and late in the OOM
+    killer's queue.
+    """
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("-900", encoding="ascii")
+    for mount in cgroups.managed():
+        with contextlib.suppress(OSError):
+            (Path(mount) / "cgroup.procs").write_text("0", encoding="ascii")
 
 
 def _allow_many_descriptors() -> None:

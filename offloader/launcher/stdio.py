@@ -76,13 +76,13 @@ def _output(number: int, stream: Stream, *, redirect: bool) -> Opening | Problem
     if stream.kind in {"tty", "pipe", "socket"}:
         return Opening("log")
     if stream.kind == "file":
-        if _here(stream):
+        if _here(stream) and os.access(stream.path, os.W_OK):
             return Opening("file", stream.path, (stream.flags & ~_NEVER) | os.O_APPEND | os.O_NOCTTY)
         if redirect:
             return Opening("log")
         return Problem(
             "NO_FILE",
-            f"its {_NAMES[number]} {_shown(stream)} is not the same file on this node",
+            f"its {_NAMES[number]} {_shown(stream)} is not the same file on this node, or may not be written",
             "write it to a shared file system, or let its output be redirected",
         )
     return Problem("UNSUPPORTED_FD", f"its {_NAMES[number]} is a {stream.kind}", "write the output to a file")

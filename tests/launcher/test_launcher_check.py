@@ -127,6 +127,15 @@ def test_roots_launcher_looks_with_the_owners_eyes(bench):
     assert _codes(bench.verb("check", directory)) == ["NO_DIRECTORY"]
 
 
+@pytest.mark.root
+def test_an_output_that_its_owner_may_not_open_is_found(bench):
+    """Opened by root before it became the user (sudo, a daemon): it could not be opened again."""
+    with (bench.root / "out").open("w") as stream:
+        process = bench.sleeper(stdout=stream, user=65534, group=65534, extra_groups=[])
+    (bench.root / "out").chmod(0o644)
+    assert _codes(bench.verb("check", bench.place(bench.capsule(process.pid)))) == ["NO_FILE"]
+
+
 def test_what_execve_would_refuse_is_found_before(bench):
     """TOO_LARGE: one string over 128 KiB."""
     capsule = bench.capsule(bench.sleeper().pid)

@@ -6,6 +6,7 @@ import os
 import pty
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from offloader.launcher import cgroups, proc
 
+PYTHON = "/usr/bin/python3"
 USABLE = [one.how for one in cgroups.find() if os.access(one.mount, os.W_OK)]
 WAYS = [
     pytest.param("v1", marks=pytest.mark.skipif("v1" not in USABLE, reason="no writable v1 freezer hierarchy")),
@@ -441,6 +443,23 @@ def test_an_idle_guard_leaves_and_a_frozen_one_never_does(bench, counter, eventu
     link.close()
     time.sleep(0.6)
     assert bench.verb("status", directory)["launcher_alive"]
+
+
+@pytest.mark.root
+def test_the_guard_outlives_its_starters_cgroup(bench, counter, eventually):
+    """A service manager stops the controller and kills its whole cgroup: guard and keeper are not in it."""
+    hierarchy = next((one for one in cgroups.find() if one.how == "v2" and os.access(one.mount, os.W_OK)), None)
+    if hierarchy is None:
+        pytest.skip("no writable v2 hierarchy")
+    service = Path(hierarchy.mount) / f"grid-offload-{bench.move}"  # a name that the bench removes
+    service.mkdir()
+    directory = bench.root / "moves" / bench.move
+    starter = ["sh", "-c", f"echo 0 > {service}/cgroup.procs && exec {PYTHON} -I {bench.launcher} guard {directory}"]
+    config = json.dumps(bench.guard_config([counter.pid])).encode()
+    answer = json.loads(subprocess.run(starter, input=config, capture_output=True, check=True).stdout)
+    assert (service / "cgroup.procs").read_text() == ""
+    assert len(_processes_of(directory)) == 2
+    assert hierarchy.of(answer["guard_pid"]) == Path(hierarchy.mount)
 
 
 def test_stopping_is_refused_where_a_shell_would_notice(bench):

@@ -469,15 +469,16 @@ def test_stop_ends_the_job_for_its_owner(bench):
     assert not _alive(pid)
 
 
-@pytest.mark.parametrize("state", ["launched", "owned"])
-def test_a_killed_launcher_takes_its_whole_tree_along(bench, eventually, state):
+@pytest.mark.parametrize(("state", "uid"), [("launched", 0), ("owned", 0), ("owned", 65534)])
+def test_a_killed_launcher_takes_its_whole_tree_along(bench, eventually, state, uid):
     """SIGKILL of the launcher: the child dies with it, and the warden ends descendants that left its session."""
     program = (
         "import os, time\n"
         "if os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0: time.sleep(1000)\n  time.sleep(1000)\n"
         "up()\ntime.sleep(1000)"
     )
-    original = bench.python(program)
+    account = {"user": uid, "group": uid, "extra_groups": []} if os.geteuid() == 0 else {}
+    original = bench.python(program, **account)
     capsule = bench.capsule(original.pid)
     role, _, directory, _pid = bench.launched(capsule) if state == "launched" else bench.owned(capsule)
     eventually(lambda: len(_successors(bench)) == 3)
