@@ -39,7 +39,7 @@ _UNDECODED = range(0xDC80, 0xDD00)  # surrogates that stand for bytes (PEP 383)
 
 
 class Column(NamedTuple):
-    """A column. Where a terminal is too narrow, `spare` ones are left out and `flex` ones shortened, last ones first."""
+    """A column. On a narrow terminal `spare` ones are left out and `flex` ones shortened, last ones first."""
 
     title: str
     right: bool = False

@@ -157,8 +157,10 @@ def _show_move(move: Document) -> None:
     )
     click.echo()
     steps = move.get("timeline", ())
+    told = ""
     for step in steps:
-        words = render.clean(" ".join(filter(None, (step["reason"], step["detail"]))))
+        why = render.clean(" ".join(filter(None, (step["reason"], step["detail"]))))
+        words, told = ("" if why == told else why), why
         click.echo(f"{step['t'] - steps[0]['t']:8.2f} s  {screens.state_style(step['event'])}  {words}".rstrip())
     attempts = move.get("attempts", ())
     if attempts:

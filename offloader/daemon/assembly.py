@@ -116,13 +116,13 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
             acting=acting,
             recording=recording,
             strategies=tuple(strategy.name for strategy in STRATEGIES),
+            records_only=records_only,
         )
         return _wired(
             setup=setup,
             parts=parts,
             permissions=permissions,
             hooks=hooks,
-            records_only=records_only,
             stack=stack,
         )
     except BaseException:
@@ -154,7 +154,6 @@ def _wired(
     parts: Parts,
     permissions: Permissions,
     hooks: _Hooks,
-    records_only: str | None,
     stack: AsyncExitStack,
 ) -> Assembled:
     controller = Controller(setup, parts)
@@ -167,7 +166,7 @@ def _wired(
             metrics.took(parts.clock.boottime() - began)
 
     def trouble() -> Trouble:
-        return Trouble(ticker.beat, reloader.error, records_only)
+        return Trouble(ticker.beat, reloader.error)
 
     ticker = Ticker(tick, parts.clock, lambda: controller.setup.tick_interval_s)
     reloader = Reloader(controller, ticker, partial(load_setup, setup.file))

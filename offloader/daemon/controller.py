@@ -44,7 +44,10 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a controller works with, handed in by assembly. `acting` moves, `recording` only writes down."""
+    """What a controller works with, handed in by assembly. `acting` moves, `recording` only writes down.
+
+    `records_only`: why nothing is ever given to `acting` (then it is a recorder too).
+    """
 
     store: Store
     clock: Clock
@@ -55,6 +58,7 @@ class Parts:
     recording: Actuator
     strategies: tuple[StrategyName, ...]
     backend: str = "ray"
+    records_only: str | None = None
 
 
 class Controller:
@@ -157,7 +161,7 @@ class Controller:
             self.journal_error = str(error)
             self._told(decision, f"{decision.rule}: not started: {error}", Reason.JOURNAL_FAILED)
             return
-        if actuator is self.parts.acting:
+        if actuator is not self.parts.recording:
             remember_load(self.parts.store, move, asked)
             words = f"{move.id} begins: {decision.rule} moves pid {move.identity.pid} to {move.target}"
             self.parts.decisions.told(EventKind.MOVE, move.id, words, now, data={"rule": decision.rule})

@@ -18,7 +18,7 @@ class LineFormatter(logging.Formatter):
         """One line, whatever the values hold."""
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         pairs = {"t": when, "level": record.levelname.lower(), "event": record.getMessage()}
-        pairs |= {key: str(value) for key, value in vars(record).items() if key not in _STANDARD}
+        pairs |= {key: str(value) for key, value in vars(record).items() if _ours(key)}
         if record.exc_info:
             pairs["trace"] = self.formatException(record.exc_info)
         return " ".join(f"{key}={_quoted(value)}" for key, value in pairs.items())
@@ -33,6 +33,11 @@ def log_to_stderr(level: str) -> None:
     root.setLevel(level.upper())
     for noisy in ("paramiko", "urllib3", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _ours(key: str) -> bool:
+    """Libraries put marks of their own on every record (Ray: `_ray_timestamp_ns`)."""
+    return key not in _STANDARD and not key.startswith("_")
 
 
 def _quoted(value: str) -> str:

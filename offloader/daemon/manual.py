@@ -65,6 +65,8 @@ class ManualMoves:
         if request.dry_run:
             await parts.recording.start(asked)
             return _plan_document(asked, loses_s)
+        if parts.records_only is not None:
+            raise Refused(Reason.DISABLED, f"this controller moves nothing, it only records: {parts.records_only}")
         move = await parts.acting.start(asked)
         remember_load(parts.store, move, asked)
         words = f"{move.id} begins: {caller.name} moves pid {move.identity.pid} to {move.target}"

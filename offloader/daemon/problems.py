@@ -19,17 +19,16 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is wrong with the controller itself. `records_only`: why it only writes down what it would do, if so."""
+    """What is wrong with the controller itself."""
 
     beat: Beat
     reload_error: str | None = None
-    records_only: str | None = None
 
 
 def problems_of(controller: Controller, toggles: Toggles, trouble: Trouble, recent: Iterable[Move]) -> list[Document]:
     """Worst first: what stops everything, then what makes blind, then what limits."""
     return [
-        *_switched_off(controller, toggles, trouble),
+        *_switched_off(controller, toggles),
         *_own(controller, trouble),
         *(_blind(controller.view) if controller.view else ()),
         *(_lost(move) for move in recent if move.state is MoveState.LOST),
@@ -41,12 +40,12 @@ def _problem(reason: Reason | None, text: str, command: str) -> Document:
     return {"reason": reason.value if reason else None, "text": text, "command": command}
 
 
-def _switched_off(controller: Controller, toggles: Toggles, trouble: Trouble) -> Iterator[Document]:
+def _switched_off(controller: Controller, toggles: Toggles) -> Iterator[Document]:
     if toggles.kill_switch:
         path = controller.parts.switches.kill_switch_path
         yield _problem(Reason.KILL_SWITCH, f"the kill-switch {path} is there: nothing moves", f"rm {path}")
-    if trouble.records_only:
-        text = f"this controller moves nothing, it only records: {trouble.records_only}"
+    if controller.parts.records_only:
+        text = f"this controller moves nothing, it only records: {controller.parts.records_only}"
         yield _problem(None, text, "mend that and start it again: grid-offloader serve")
     pressed = controller.view and any(
         state.phase in (RulePhase.FIRING, RulePhase.RELIEVING) for state in controller.view.state.rules.values()

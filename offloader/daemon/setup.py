@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from exporter.classify import Pattern
 from offloader.config.models import Cluster
-from offloader.model import Policy, Role, Rule
+from offloader.config.policy import patterns
+from offloader.config.sharing import capped
+from offloader.model import Capacity, Policy, Role, Rule
 
 __all__ = ["Setup"]
 
@@ -29,6 +32,16 @@ class Setup:
     def draining(self) -> frozenset[str]:
         """Nodes that get nothing new."""
         return frozenset(node.name for node in self.cluster.nodes if node.draining)
+
+    @property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """What tells classes of work."""
+        return patterns(self.cluster)
+
+    def lend(self, name: str, offer: Capacity) -> Capacity | None:
+        """What of its offer a node may lend by its `share:`; None: nothing."""
+        node = self.cluster.node(name)
+        return capped(offer, node.share) if node is not None else offer
 
     @property
     def tick_interval_s(self) -> float:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
+from exporter.classify import classify
 from offloader.daemon.setup import Setup
 from offloader.engine.candidates import candidate_for, candidates_of
 from offloader.engine.evaluate import stale_after_s
@@ -84,7 +86,9 @@ class Observer:
     async def measure(self, setup: Setup, now: float) -> Measured:
         """Ask Prometheus everything at once. Never raises: what went wrong is in the readings."""
         limit = stale_after_s(setup.policy, setup.cluster.prometheus.scrape_interval_s)
-        return await self._measure(setup.rules, setup.roles, now=now, limit_s=limit, draining=setup.draining)
+        return await self._measure(
+            setup.rules, setup.roles, now=now, limit_s=limit, draining=setup.draining, lend=setup.lend
+        )
 
     async def keep_rates(self) -> None:
         """A light look at the processes: CPU rates need two, and pressure may come at any tick."""
@@ -92,7 +96,7 @@ class Observer:
 
     async def candidates(self, setup: Setup, moves: tuple[Move, ...]) -> tuple[Candidate, ...]:
         """Every job on the head that matters, with everything that forbids moving it."""
-        processes = await asyncio.to_thread(self._read, True)
+        processes = classified(setup, await asyncio.to_thread(self._read, True))
         return await asyncio.to_thread(
             candidates_of,
             processes,
@@ -105,7 +109,7 @@ class Observer:
 
     async def candidate(self, setup: Setup, pid: int) -> Candidate | Obstacle:
         """The job that one process of the head belongs to."""
-        processes = await asyncio.to_thread(self._read, True)
+        processes = classified(setup, await asyncio.to_thread(self._read, True))
         return await asyncio.to_thread(
             candidate_for,
             processes,
@@ -151,6 +155,17 @@ class Observer:
         head = measured.nodes.get(setup.policy.head)
         cores = sum(_number(self._journal.fact(move.id, FROZEN_LOAD)) for move in moves if move.state in _FROZEN)
         return {Resource.CPU: cores / head.total.cores} if cores and head and head.total.cores else {}
+
+
+def classified(setup: Setup, processes: Mapping[int, Process]) -> Mapping[int, Process]:
+    """The processes by the cluster's own class patterns, where it has any."""
+    if not setup.cluster.classes:
+        return processes
+    wanted = setup.patterns
+    return {
+        pid: replace(process, process_class=classify(process.argv, comm=process.comm, patterns=wanted))
+        for pid, process in processes.items()
+    }
 
 
 def moving_pids(moves: tuple[Move, ...]) -> frozenset[int]:

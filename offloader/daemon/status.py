@@ -61,7 +61,7 @@ def status_document(
             "pid": os.getpid(),
             "started_t": started_t,
             "config": str(setup.file),
-            "records_only": trouble.records_only,
+            "records_only": controller.parts.records_only,
         },
         "ceiling": toggles.ceiling.value,
         "enabled": toggles.ceiling is not Mode.OBSERVE and not toggles.kill_switch,

@@ -194,8 +194,9 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> None:
+        """With `--record-only` unless other options are given."""
         with self.log.open("ab") as log:
-            command = [*CLI, "serve", "--record-only", *options]
+            command = [*CLI, "serve", *(options or ("--record-only",))]
             self.process = subprocess.Popen(command, env=self.environment, stderr=log, stdin=subprocess.DEVNULL)
         self.until(self.answers)
 

@@ -381,3 +381,37 @@ def test_a_pipe_that_closes_early_is_no_traceback(daemon) -> None:
     done = subprocess.run(["bash", "-c", command], env=daemon.environment, capture_output=True, text=True, check=False)
     assert done.stdout == "{"
     assert done.stderr == ""
+
+
+@pytest.fixture
+def acting_file(eager_file: Path) -> Path:
+    """A controller that may act; its one worker does not listen on SSH."""
+    token = eager_file.parent / "ray.token"
+    token.write_text("not-a-real-token")
+    token.chmod(0o600)
+    eager_file.write_text(f"{eager_file.read_text()}ray: {{token_file: {token}}}\n")
+    return eager_file
+
+
+def test_a_move_to_a_worker_that_cannot_be_reached_leaves_the_work_where_it_is(daemon, acting_file, load) -> None:
+    daemon.start("--log-level", "info")
+    done = daemon.run("move", str(load.pid), "-t", "gpu1", "--format", "json")
+    assert done.returncode == 7, done.stderr
+    [move] = json.loads(done.stdout)
+    assert move["state"] == "rolled_back"
+    assert load.poll() is None
+    assert [step["event"] for step in move["timeline"]][-1] == "rolled_back"
+    assert "rolled back" in daemon.run("status").stdout
+    metrics = http(daemon, "/metrics")[1]
+    assert 'outcome="rolled_back"' in metrics
+    assert "not-a-real-token" not in metrics + daemon.log.read_text() + done.stderr
+    assert daemon.kill(signal.SIGTERM) == 0
+
+
+def test_without_a_way_to_run_work_the_controller_says_that_it_only_records(daemon, eager_file, load) -> None:
+    daemon.start("--log-level", "info")
+    assert any("ray.token_file" in problem["text"] for problem in daemon.status()["problems"])
+    done = daemon.run("move", str(load.pid), "--detach")
+    assert done.returncode == 4
+    assert "ray.token_file" in done.stderr
+    assert load.poll() is None
