@@ -29,6 +29,8 @@ __all__ = ["Controller", "Parts", "View"]
 log = logging.getLogger(__name__)
 
 _FIRED = (RulePhase.FIRING, RulePhase.RELIEVING)
+_ACTING_SHARE, _LOOKING_SHARE = 0.3, 0.05
+_OLDEST_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class Controller:
         self._listeners: list[Callable[[View], None]] = []
         self._turn = asyncio.Lock()
         self._killed = False
+        self._candidates_read: tuple[Candidate, ...] = ()
+        self._read_again = 0.0
         stored = parts.store.setting(STATE)
         previous = EngineState.from_json(stored) if stored is not None else None
         self._state = started(parts.clock.time(), setup.policy, previous)
@@ -94,6 +98,7 @@ class Controller:
         """Run with another configuration from the next tick on; every rule waits the initial cooldown first."""
         async with self._turn:
             self.setup = setup
+            self._read_again = 0.0
             self._state = started(self.parts.clock.time(), setup.policy, self._state)
 
     def finished(self, move: Move) -> None:
@@ -115,10 +120,11 @@ class Controller:
         """Plan from numbers alone first; processes are read in detail only when a rule has fired."""
         observer = self.parts.observer
         measured = await observer.measure(setup, self.parts.clock.time())
-        first_look, _ = self._plan(setup, self._snapshot(setup, measured))
+        first_look, decided = self._plan(setup, self._snapshot(setup, measured))
         candidates: tuple[Candidate, ...] = ()
         if any(rule.phase in _FIRED for rule in first_look.rules.values()):
-            candidates = await observer.candidates(setup, observer.moves(self.parts.clock.time()))
+            acting = any(decision.mode is Mode.AUTO for decision in decided)
+            candidates = await self._candidates(setup, share=_ACTING_SHARE if acting else _LOOKING_SHARE)
         else:
             await observer.keep_rates()
         before = self._state  # from here on nothing is waited for: a move that ends meanwhile is not forgotten
@@ -130,6 +136,19 @@ class Controller:
         self.parts.decisions.phases(before, state, decisions, snapshot.now)
         self.parts.decisions.decided(decisions, snapshot.now)
         return View(setup, snapshot, measured, state, decisions)
+
+    async def _candidates(self, setup: Setup, *, share: float) -> tuple[Candidate, ...]:
+        """The head's jobs. Reading every process costs the head what it lacks: at most this share of one core.
+
+        A reading is used again until then; whoever acts on it checks each process's identity once more.
+        """
+        clock, observer = self.parts.clock, self.parts.observer
+        if clock.boottime() >= self._read_again:
+            began = clock.boottime()
+            self._candidates_read = await observer.candidates(setup, observer.moves(clock.time()))
+            took_s = clock.boottime() - began
+            self._read_again = began + min(took_s / share, _OLDEST_S)
+        return self._candidates_read
 
     def _snapshot(self, setup: Setup, measured: Measured, candidates: tuple[Candidate, ...] = ()) -> Snapshot:
         toggles, now = self.parts.switches.read(), self.parts.clock.time()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from offloader.ports import Clock
 
@@ -45,14 +45,15 @@ class Ticker:
 
     async def run(self) -> None:
         """Tick until cancelled; the first tick is at once."""
-        due = self._clock.boottime()
+        due, was_late = self._clock.boottime(), False
         while True:
             await self._wait_until(due)
             await self._one()
             due, late = self._next(due)
-            if late:
-                self.beat = _with_missed(self.beat, late)
+            if late and not was_late:  # a head under pressure is late all the time: once is news, the rest is a metric
                 log.warning("ticks missed", extra={"missed": late, "took_s": round(self.beat.took_s, 3)})
+            was_late = late > 0
+            self.beat = replace(self.beat, missed=self.beat.missed + late)
 
     async def now(self, *, timeout_s: float = 10.0) -> bool:
         """Tick at once and wait for its end: true when a tick that began after this call has ended in time."""
@@ -105,7 +106,3 @@ class Ticker:
         async with self._ticked:
             self._served = serving
             self._ticked.notify_all()
-
-
-def _with_missed(beat: Beat, late: int) -> Beat:
-    return Beat(beat.ticks, beat.missed + late, beat.failed, beat.took_s, beat.finished_t, beat.error)
