@@ -64,10 +64,10 @@ def hold(mebibytes: int) -> bytearray:
 
 
 def work(options: argparse.Namespace, reporter: Reporter, out: TextIO | None) -> None:
-    """Compute until the duration is over or all lines are written."""
+    """Compute until the duration is over, the end file appears, or all lines are written."""
     start = time.monotonic()
     lines = 0
-    while not (options.duration and time.monotonic() - start >= options.duration):
+    while not _over(options, start):
         reporter.report()
         compute(PERIOD_S / 5, options.cpu)
         if out is not None and time.monotonic() - start >= lines * options.interval:
@@ -75,6 +75,12 @@ def work(options: argparse.Namespace, reporter: Reporter, out: TextIO | None) ->
             print(f"{options.name} line {lines} on {os.uname().nodename}", file=out, flush=True)
             if options.count and lines >= options.count:
                 return
+
+
+def _over(options: argparse.Namespace, start: float) -> bool:
+    if options.end_file and options.end_file.exists():
+        return True
+    return bool(options.duration and time.monotonic() - start >= options.duration)
 
 
 def parse_args() -> argparse.Namespace:
@@ -85,6 +91,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--children", type=int, default=0, help="processes forked that do the same")
     parser.add_argument("--memory", type=int, default=0, metavar="MIB", help="memory to hold")
     parser.add_argument("--duration", type=float, default=0, metavar="S", help="end after so long (0: never)")
+    parser.add_argument("--end-file", type=Path, metavar="PATH", help="end once this file exists")
     parser.add_argument("--count", type=int, default=0, help="end after so many lines (0: never)")
     parser.add_argument("--interval", type=float, default=1.0, metavar="S", help="time from line to line")
     parser.add_argument("--exit-code", type=int, default=0)
@@ -94,6 +101,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--ignore-term", action="store_true", help="do not end on TERM")
     parser.add_argument("--witness", type=Path, default=WITNESS, help="the witness's socket")
+    parser.add_argument("unused", nargs="*", help="arguments for their own sake: they change nothing")
     return parser.parse_args()
 
 

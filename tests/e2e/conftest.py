@@ -158,12 +158,13 @@ class Testbed:
         user: str = "alice",
         program: str = "load.py",
         environment: dict[str, str] | None = None,
+        arguments: Sequence[str] = (),
         **options: object,
     ) -> Load:
         """Start a sample load and wait until it runs.
 
         Options are those of load.py (`cpu=0.5`, `memory=64`, `duration=30`, `ignore_term=True`, …); `program` is the
-        name it goes by. Its output is a file in the shared directory.
+        name it goes by; `arguments` follow them and change nothing. Its output is a file in the shared directory.
         """
         script = self.root / "bin" / program
         if not script.exists():
@@ -174,7 +175,7 @@ class Testbed:
         flags = [
             f"--{key.replace('_', '-')}" + ("" if value is True else f"={value}") for key, value in options.items()
         ]
-        argv = ("/usr/bin/python3", str(script), f"--name={name}", f"--ready-file={ready}", *flags)
+        argv = ("/usr/bin/python3", str(script), f"--name={name}", f"--ready-file={ready}", *flags, "--", *arguments)
         variables = [f"{key}={value}" for key, value in (environment or {}).items()]
         shell = f"exec setsid --fork {shlex.join(argv)} </dev/null >>{shlex.quote(str(output))} 2>&1"
         self.exec(node, ["env", *variables, "bash", "-c", shell], user=user, cwd=str(self.shared))
