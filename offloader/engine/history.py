@@ -1,11 +1,12 @@
 """What starts, reloads and finished moves leave in the state."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from offloader.engine.schema import EngineState, Failure, RuleState, identity_key
-from offloader.model import Move, Policy, Reason
+from offloader.model import Move, MoveState, Policy, Reason
 
-__all__ = ["moved", "started", "still_counted"]
+__all__ = ["heeding", "moved", "started", "still_counted"]
 
 _NO_FAILURE = frozenset({Reason.CANCELLED, Reason.DISABLED, Reason.CONTROLLER_RESTARTED, Reason.ORIGINAL_GONE})
 """Ends of a move that say nothing against moving its process again."""
@@ -40,6 +41,19 @@ def started(now: float, policy: Policy, previous: EngineState | None) -> EngineS
     state = previous if previous is not None else EngineState()
     rules = {key: replace(rule, started_t=now) if key[1] == policy.head else rule for key, rule in state.rules.items()}
     return replace(state, rules=rules, started_t=now)
+
+
+def heeding(rule: RuleState, node: str, moves: Iterable[Move]) -> RuleState:
+    """The rule waits already while a move off its node ends or rolls back: its outcome is decided, not yet told."""
+    decided = [
+        move.updated_t
+        for move in moves
+        if move.source == node
+        and (move.state.committed or move.state is MoveState.ROLLING_BACK)
+        and not move.state.final
+    ]
+    known = [rule.moved_t] if rule.moved_t is not None else []
+    return replace(rule, moved_t=max(known + decided, default=None))
 
 
 def still_counted(state: EngineState, now: float, policy: Policy) -> tuple[Failure, ...]:

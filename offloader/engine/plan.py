@@ -10,7 +10,7 @@ from dataclasses import replace
 from offloader.engine.choice import choose_for
 from offloader.engine.evaluate import evaluate, threshold_for
 from offloader.engine.guard import budget_left, effective_mode
-from offloader.engine.history import moved, started, still_counted
+from offloader.engine.history import heeding, moved, started, still_counted
 from offloader.engine.schema import EngineState, RuleState
 from offloader.engine.tick import Evaluated, Tick, coming_relief, declined, waits_for_moves
 from offloader.model import Decision, Mode, Policy, Reading, Reason, Rule, Snapshot, StrategyName, Truth
@@ -45,7 +45,7 @@ def plan(
         fresh = RuleState(phase_t=snapshot.now, moved_t=state.moved_t.get(policy.head), started_t=state.started_t)
         states[key], verdict = evaluate(
             rule,
-            state.rules.get(key, fresh),
+            heeding(state.rules.get(key, fresh), policy.head, snapshot.moves),
             _reading(rule, snapshot, policy),
             snapshot.whens.get(key, Truth.UNKNOWN if rule.when is not None else None),
             threshold=threshold_for(rule, snapshot.toggles),

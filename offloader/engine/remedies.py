@@ -8,7 +8,7 @@ __all__ = ["REMEDIES", "obstacle"]
 
 _OWN_MOVE = "its owner may move it: `grid-offloader move PID`, or start it with GRID_OFFLOAD=allow"
 _PROMETHEUS = "check that Prometheus runs and answers: `grid-offloader status`"
-_EXPORTER = "check the exporter on that node: `grid-offloader cluster check`"
+_EXPORTER = "check that grid-exporter runs on that node and that Prometheus scrapes it"
 _BUDGET = "wait, or raise `budgets` in the configuration"
 
 REMEDIES: Mapping[Reason, str] = {
@@ -30,7 +30,7 @@ REMEDIES: Mapping[Reason, str] = {
     Reason.INTERACTIVE: "nothing: somebody works in it",
     Reason.DAEMON: "nothing: others depend on it where it is",
     Reason.SCHEDULER_CLIENT: "nothing: it holds an allocation, a container or a connection",
-    Reason.WORKFLOW_DRIVER: "let it submit its steps elsewhere: `grid-offloader run` or its scheduler profile",
+    Reason.WORKFLOW_DRIVER: "let it submit its steps elsewhere, by its own profile for the scheduler",
     Reason.FILE_TRANSFER: "wait until it has ended",
     Reason.LISTENER: "allow it in the rule (`select: {listeners: true}`), or move it by hand",
     Reason.CONTAINER: "move the whole container by its own tools",
@@ -38,7 +38,7 @@ REMEDIES: Mapping[Reason, str] = {
     Reason.STOPPED: "continue it first: `kill -CONT PID`",
     Reason.TRACED: "detach the debugger first",
     Reason.OPTED_OUT: "start it without GRID_OFFLOAD=never",
-    Reason.KEPT: "take the wish back: `grid-offloader keep --release PID`",
+    Reason.KEPT: "its owner must take that back",
     Reason.TOO_YOUNG: "wait, or move it by hand: `grid-offloader move PID`",
     Reason.NOT_SIGNIFICANT: "nothing: moving it would relieve nothing",
     Reason.OPEN_EDGE: "end the connection, or put both ends into one pipeline or process group",
@@ -60,7 +60,7 @@ REMEDIES: Mapping[Reason, str] = {
     Reason.NO_TARGET: "free a worker, add one, or lower what it needs: `grid-offloader status`",
     Reason.TARGET_IS_HEAD: "choose a worker",
     Reason.TARGET_UNKNOWN: _EXPORTER,
-    Reason.TARGET_DOWN: "start it: `grid-offloader cluster start`",
+    Reason.TARGET_DOWN: "start it, and its exporter",
     Reason.TARGET_DRAINING: "choose another worker, or end draining",
     Reason.TARGET_BUSY: "choose another worker, or wait",
     Reason.TARGET_FULL: "choose another worker, or wait",

@@ -151,6 +151,6 @@ def _targets(candidate: Candidate, snapshot: Snapshot, policy: Policy) -> list[d
 
 
 def _commands(pid: int, candidate: Candidate) -> dict[str, str]:
-    """What to type to move it, and to keep it."""
-    commands = {"keep": f"grid-offloader keep {pid}"}
-    return commands if candidate.obstacles else {"move": f"grid-offloader move {pid}", **commands}
+    """What to type to move it; what keeps it here for ever."""
+    forbid = {"forbid": "start it with GRID_OFFLOAD=never in its environment"}
+    return forbid if candidate.obstacles else {"move": f"grid-offloader move {pid}", **forbid}

@@ -34,7 +34,7 @@ def cooling(make):
     ("known", "name", "reason", "mends"),
     [
         ({"values": {"cpu": Reading("head", problem=Reason.QUERY_FAILED)}}, "data", Reason.QUERY_FAILED, "Prometheus"),
-        ({"values": {"cpu": Reading("head", 0.9, 99.0)}}, "data", Reason.STALE, "cluster check"),
+        ({"values": {"cpu": Reading("head", 0.9, 99.0)}}, "data", Reason.STALE, "grid-exporter"),
         ({"values": {"cpu": 0.2}}, "rule", Reason.RULE_FALSE, "no pressure"),
         ({"rule": {"for_s": 60.0}}, "rule", Reason.RULE_PENDING, "wait"),
         ({"toggles": Toggles()}, "ceiling", Reason.CEILING, "auto --enable --mode auto"),

@@ -130,6 +130,13 @@ def test_after_a_commit_the_rule_cools_then_goes_on(make):
     assert decision.reason is None
 
 
+@pytest.mark.parametrize("state", [MoveState.OWNED, MoveState.ENDED, MoveState.ROLLING_BACK])
+def test_a_move_that_is_decided_but_not_over_makes_the_rule_wait(make, state):
+    """Between its commit and its end nothing is frozen on record any more, and averages still hold its load."""
+    (decision,) = decide(make, moves=(make.move(state, 499, updated_t=999.0),))
+    assert (decision.kind, decision.reason) == (REFUSED, Reason.COOLDOWN)
+
+
 def test_a_rule_that_comes_with_a_reload_cools_with_the_others(make):
     state = started(995.0, make.policy(), None)
     assert decide(make, state=state)[0].reason is Reason.COOLDOWN
