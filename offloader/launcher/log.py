@@ -7,10 +7,12 @@ rights: whatever its path leads to, only what the owner could read comes out.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import pwd
 import select
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -60,18 +62,30 @@ def _open(directory: Path, state: Document, stream: str) -> tuple[int, int]:
     try:
         if place["path"] is None:
             return os.open(directory / NAME, os.O_RDONLY | os.O_NOFOLLOW), 0
-        if os.geteuid() == 0:
-            _become(int(state["uid"]))
-        return os.open(unpack_bytes(place["path"]), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY), int(place["offset"])
+        with _as_owner(int(state["uid"])):
+            descriptor = os.open(unpack_bytes(place["path"]), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        return descriptor, int(place["offset"])
     except OSError as error:
         raise LauncherError("NO_LOG", f"its output cannot be read: {error.strerror}") from error
 
 
-def _become(uid: int) -> None:
+@contextlib.contextmanager
+def _as_owner(uid: int) -> Iterator[None]:
+    """With the owner's rights for a moment; as an ordinary user they are our own."""
+    if os.geteuid() != 0:
+        yield
+        return
     owner = pwd.getpwuid(uid)
+    groups = os.getgroups()
     os.setgroups(os.getgrouplist(owner.pw_name, owner.pw_gid))
-    os.setresgid(owner.pw_gid, owner.pw_gid, owner.pw_gid)
-    os.setresuid(uid, uid, uid)
+    os.setegid(owner.pw_gid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
 
 
 def _copy(descriptor: int) -> None:
@@ -85,8 +99,5 @@ def _copy(descriptor: int) -> None:
 
 def _ended(directory: Path) -> bool:
     """Whether nothing will be added any more."""
-    try:
-        state = read_json(directory / "state.json") or {}
-    except PermissionError:
-        return os.getppid() == 1  # as the owner in root's directory: follow until whoever asked goes away
+    state = read_json(directory / "state.json") or {}
     return state.get("state") in {"exited", "aborted", "failed"} or not proc.same(state["pid"], state["start_ticks"])

@@ -186,7 +186,9 @@ def test_log_shows_only_what_the_owner_could_read(bench):
     with out.open("w") as stream:
         os.fchown(stream.fileno(), 65534, 65534)
         original = bench.sleeper(stdout=stream, user=65534, group=65534, extra_groups=[])
-    *_, directory, _ = bench.owned(bench.capsule(original.pid))
+    *_, directory, pid = bench.owned(bench.capsule(original.pid))
+    os.kill(pid, signal.SIGTERM)
+    assert _output(bench, directory, "--follow") == b"", "follows its owner's file to the end"
     out.unlink()
     out.symlink_to(secret)
     assert bench.verb("log", directory)["error"] == "NO_LOG"
