@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from offloader.adapters import readings
 from offloader.adapters.node_views import CAPACITIES, view
 from offloader.adapters.readings import Answer, Health
 from offloader.config import series
-from offloader.model import NodeView, Reading, Role, Rule, Truth
+from offloader.model import Capacity, NodeView, Reading, Role, Rule, Truth
 from offloader.ports import MetricsSource
 
-__all__ = ["Measurements", "gather"]
+__all__ = ["Lend", "Measurements", "gather"]
+
+Lend = Callable[[str, Capacity], Capacity | None]
+"""Node, what it could offer → what it may lend of that; None: nothing."""
 
 # timestamp() of a recorded series is when it was recorded: added, so that rules that stopped being evaluated show.
 _AGES = f"{series.AGE} + (time() - timestamp({series.AGE}))"
@@ -40,6 +43,7 @@ class _Facts:
     recorded: Answer
     capacities: Answer
     limit_s: float
+    lend: Lend
 
 
 async def gather(
@@ -50,6 +54,7 @@ async def gather(
     now: float,
     limit_s: float,
     draining: Collection[str] = (),
+    lend: Lend = lambda _node, offer: offer,
 ) -> Measurements:
     """Ask everything at once: one query per rule, one per `when`, five for the rest.
 
@@ -60,6 +65,7 @@ async def gather(
         now: Unix seconds at which the tick began.
         limit_s: how old a raw sample may be: min(3 scrape intervals, 180 s) by default.
         draining: nodes that take no new work.
+        lend: what of its offer a node may lend by its configuration.
     """
     conditions = tuple((rule, rule.when) for rule in rules if rule.when is not None)
     asked = (*_COMMON, *(rule.expr for rule in rules), *(when for _, when in conditions))
@@ -67,7 +73,7 @@ async def gather(
     up, ages, pressure, recorded, capacities = answers[: len(_COMMON)]
     values, whens = answers[len(_COMMON) : len(_COMMON) + len(rules)], answers[len(_COMMON) + len(rules) :]
     health = {node: readings.health(node, up, ages, limit_s=limit_s, now=now) for node in nodes}
-    facts = _Facts(health, pressure, recorded, capacities, limit_s)
+    facts = _Facts(health, pressure, recorded, capacities, limit_s, lend)
     heads = [node for node, role in nodes.items() if role is Role.HEAD]
     return Measurements(
         values={
@@ -93,4 +99,9 @@ def _value(rule: Rule, node: str, answer: Answer, facts: _Facts) -> Reading:
 def _view(node: str, role: Role, facts: _Facts, *, draining: bool) -> NodeView:
     health = facts.health[node]
     pressure = readings.pressures(node, facts.pressure, facts.recorded, health, limit_s=facts.limit_s)
-    return view(node, role, health, facts.capacities, pressure, draining=draining)
+    seen = view(node, role, health, facts.capacities, pressure, draining=draining)
+    if seen.offer is None:
+        return seen
+    lent = facts.lend(node, seen.offer)
+    reason = "" if lent is not None else "its configuration says that it lends nothing (share: false)"
+    return replace(seen, offer=lent, offer_reason=reason)

@@ -120,7 +120,10 @@ class Store(Reader, Protocol):
         detail: str = "",
         **fields: Unpack[MoveFields],
     ) -> Move:
-        """Journal the next state; on the disk before it returns. A final state releases the move's reservations.
+        """Journal the next state; on the disk before it returns.
+
+        Rolled back and lost release the move's reservations. After done they stay until `release`: the moved load does
+        not show at the target yet.
 
         reason and detail given replace the move's own; left out, those stay (so that `rolled_back` still says why).
 

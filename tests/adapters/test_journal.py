@@ -237,6 +237,9 @@ def test_capacity_is_reserved_once_and_given_back_however_the_move_ends(journal)
         assert refused.value.reason is Reason.TARGET_FULL
         assert journal.reserved() == {"gpu1": Capacity(cores=3.0)}
         advance(journal, move, end)
+        if end is MoveState.DONE:  # kept until the moved load shows at the target
+            assert journal.reserved() == {"gpu1": Capacity(cores=3.0)}
+            journal.release(move.id)
         assert journal.reserved() == {}
 
 
@@ -459,6 +462,7 @@ for number in itertools.count(base):
     for state in ORDER[1:]:
         journal.transition(move.id, state, t=1.0)
         print(move.id, state, flush=True)
+    journal.release(move.id)
 """
 
 
@@ -479,8 +483,8 @@ def test_every_acknowledged_state_survives_kill_after_kill(tmp_path):
                 assert state in found
                 assert found == [each.value for each in ORDER[: len(found)]]
                 assert journal.move(id_).state == found[-1]
-            unfinished = {move.id for move in journal.moves(active=True, limit=100_000)}
-            assert {held.holder for held in journal.reservations()} <= unfinished
-            for move in journal.moves(active=True):
-                journal.release(move.id)
+            holders = [held.holder for held in journal.reservations()]
+            assert len(holders) <= 1, "only the move that was being written holds anything"
+            for holder in holders:
+                journal.release(holder)
     assert len(acknowledged) > 400

@@ -128,7 +128,7 @@ class Journal(JournalReader, Store):
         detail: str = "",
         **fields: Unpack[MoveFields],
     ) -> Move:
-        """Journal the next state; a final one releases the move's reservations."""
+        """Journal the next state; going back, or being lost, releases the move's reservations."""
 
         def body(connection: sqlite3.Connection) -> Move:
             present = self._existing(move_id)
@@ -138,7 +138,7 @@ class Journal(JournalReader, Store):
             updated = _changed(present, t, fields, state=state, reason=why, detail=said)
             _put(connection, "moves", rows.move_row(updated))
             _add_step(connection, updated, reason, detail)
-            if state.final:
+            if state.final and state is not MoveState.DONE:
                 connection.execute("DELETE FROM reservations WHERE holder = ? AND kind = 'move'", (move_id,))
             return updated
 
