@@ -195,8 +195,12 @@ def boundary_by_name(process: Process) -> Boundary | None:
 
 def protection_of(process: Process) -> Protection | None:
     """The family of protected programs that a process belongs to."""
-    names = names_of(process)
-    paths = _paths(process.argv)
+    return _protection(process.argv, process.comm, process.exe)
+
+
+@lru_cache(maxsize=8192)
+def _protection(argv: tuple[bytes, ...], comm: str, exe: str | None) -> Protection | None:
+    names, paths = _names(argv, comm, exe), _paths(argv)
     for protection in PROTECTED:
         by_path = any(fnmatchcase(path, pattern) for pattern in protection.paths for path in paths)
         if by_path or _any(names, protection.names):
