@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from offloader.backends.base import NodeAddress, Submission, SubmissionState
@@ -160,8 +161,9 @@ class Handoff:
         self._may_go_on()
         # Journalled first: after a crash right here, a successor may run.
         self._to(MoveState.GO)
-        await self.successor.go(settle_s, self.guard.alive)
+        launched = await self.successor.go(settle_s, self.guard.alive)
         self._downtime_s = self.tools.clock.boottime() - self._frozen_at
+        self._note_pid(launched.get("pid"))
         self._doing = "proving the successor"
         proof = await self.successor.proven(settle_s)
         self._to(MoveState.PROVEN, detail=str(proof.get("how", "")))
@@ -233,6 +235,12 @@ class Handoff:
                     await self.guard.adopt()
             else:
                 return
+
+    def _note_pid(self, pid: int | None) -> None:
+        """So that people find the successor on its node."""
+        for attempt in self.tools.store.attempts(self.move.job):
+            if attempt.epoch == self.move.to_epoch:
+                self.tools.store.save_attempt(replace(attempt, pid=pid))
 
     def _note_unanswered(self, detail: str) -> None:
         self.tools.store.set_fact(self.move.id, "unanswered", detail)

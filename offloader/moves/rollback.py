@@ -63,7 +63,7 @@ async def _restart_here(handoff: Handoff, changed: tuple[str, ...]) -> tuple[Mov
     agent = tools.agents[move.source]
     here = Successor(agent, move.job, epoch, tools.timings, tools.clock)
     try:
-        await _launch(here, agent, _for_epoch(capsule, epoch))
+        pid = await _launch(here, agent, _for_epoch(capsule, epoch))
     except STOPPERS as error:
         return (
             MoveState.LOST,
@@ -72,12 +72,14 @@ async def _restart_here(handoff: Handoff, changed: tuple[str, ...]) -> tuple[Mov
     finally:
         await here.leave()
     tools.store.save_attempt(
-        Attempt(move.job, epoch, move.source, "local", None, None, AttemptState.RUNNING, tools.clock.time())
+        Attempt(move.job, epoch, move.source, "local", None, pid, AttemptState.RUNNING, tools.clock.time())
     )
     return MoveState.ROLLED_BACK, f"restarted on {move.source}, since the successor had changed {', '.join(changed)}"
 
 
-async def _launch(here: Successor, agent: Agent, capsule: bytes) -> None:
+async def _launch(here: Successor, agent: Agent, capsule: bytes) -> int | None:
+    """Start the job from its capsule on this node; returns its process id."""
+
     async def on_its_own() -> str | None:
         return None
 
@@ -87,9 +89,10 @@ async def _launch(here: Successor, agent: Agent, capsule: bytes) -> None:
     await here.place(capsule)
     await agent.verb("hold", here.directory, "--detach")
     await here.held(on_its_own)
-    await here.go(0.0, nobody_to_tell)
+    launched = await here.go(0.0, nobody_to_tell)
     await here.proven(0.0)
     await here.own()
+    return launched.get("pid")
 
 
 def _for_epoch(capsule: bytes, epoch: int) -> bytes:

@@ -23,6 +23,9 @@ async def test_a_move_ends_with_one_copy_at_the_target_and_never_two(world):
     assert len(report["chain"]) == 2
     assert report["overlaps"] == 0
     assert report["running"] == [report["chain"][1]["start_id"]]
+    attempts = world.journal.attempts(move.job)
+    pids = {record["start_id"]: record["pid"] for record in world.witness.records}
+    assert [attempt.pid for attempt in attempts] == [pids[entry["start_id"]] for entry in report["chain"]]
 
 
 async def test_the_states_are_journalled_in_their_one_order(world):
