@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from exporter.classify import ProcessClass
+from exporter.classify import ProcessClass, command_of
 
 __all__ = [
     "Attempt",
@@ -312,6 +312,14 @@ class Process:
     def pid(self) -> int:
         """The process id, shorthand for people and logs."""
         return self.identity.pid
+
+    @property
+    def name(self) -> str:
+        """What people call it: its script or module where an interpreter runs one, else its program."""
+        if not self.argv:
+            return self.comm
+        command = command_of(self.argv)
+        return command.script or command.module or command.program or self.comm
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ def auto(
     more_thresholds: tuple[str, ...],
     form: str,
 ) -> None:
-    r"""Switch automatic moves: exactly one of --enable, --disable, --status.
+    """Switch automatic moves: exactly one of --enable, --disable, --status.
 
     Changes take effect on the running controller at once and survive restarts. Needs an admin: root, the
     controller's own account, or a member of its admin group.

@@ -42,7 +42,7 @@ def config_group() -> None:
 @click.option("--head", metavar="NAME[=ADDRESS]", help="The node to keep responsive.  [default: this machine]")
 @click.option("--worker", "workers", multiple=True, metavar="NAME[=ADDRESS]", help="A worker; may be repeated.")
 def init(file: Path | None, cluster: str, head: str | None, workers: tuple[str, ...]) -> None:
-    r"""Write a commented cluster file to start from; never over an existing one.
+    """Write a commented cluster file to start from; never over an existing one.
 
     FILE is that of your account by default, for root that of the machine; `-` prints it.
 

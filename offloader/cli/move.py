@@ -65,7 +65,7 @@ def move(
     runtime_env: str | None,
     form: str,
 ) -> None:
-    r"""Move the jobs of the processes PID... to workers, now.
+    """Move the jobs of the processes PID... to workers, now.
 
     What moves is the whole job that a process belongs to. The original is frozen first and ended only once its
     successor is proven alive; whatever goes wrong before that, it simply goes on. You may move what you could

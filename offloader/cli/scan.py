@@ -28,7 +28,7 @@ __all__ = ["scan"]
 )
 @format_option
 def scan(*, nodes: tuple[str, ...], everything: bool, config_file: Path | None, form: str) -> None:
-    r"""Show which processes could be moved, where to, and what speaks against it.
+    """Show which processes could be moved, where to, and what speaks against it.
 
     Works without a running controller too. You see reasons and command lines of your own processes; root and the
     admin group see everybody's.

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from offloader.daemon.documents import decision_document, name_of
+from offloader.daemon.documents import decision_document
 from offloader.daemon.toggles import LAST_DECISION
 from offloader.engine.schema import EngineState
 from offloader.errors import JournalError
@@ -94,7 +94,7 @@ class DecisionLog:
 def decision_sentence(decision: Decision) -> str:
     """What everybody may read about it: no argv, nothing that was seen of a process."""
     leader = decision.candidate.leader if decision.candidate else None
-    what = f" {name_of(leader)} (pid {leader.pid}, {leader.user})" if leader else ""
+    what = f" {leader.name} (pid {leader.pid}, {leader.user})" if leader else ""
     where = f" to {decision.target}" if decision.target else ""
     verb = {DecisionKind.MOVE: "moving", DecisionKind.WOULD_MOVE: "would move", DecisionKind.REFUSED: "nothing moves"}
     value = f"{decision.value:.0%} of {decision.threshold:.0%}" if decision.value is not None else "value unknown"

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from exporter.classify import command_of
 from offloader.jobs.events import Event
 from offloader.jobs.store import Step
 from offloader.model import (
@@ -21,7 +20,6 @@ from offloader.model import (
     Move,
     NodeView,
     Obstacle,
-    Process,
     Reading,
 )
 
@@ -33,7 +31,6 @@ __all__ = [
     "decision_document",
     "event_document",
     "move_document",
-    "name_of",
     "node_document",
     "obstacle_document",
     "reading_document",
@@ -43,14 +40,6 @@ Document = dict[str, Any]
 
 PRIVATE_DATA = frozenset({"considered", "obstacles"})
 """Keys of an event's or decision's data that only admins get: reasons about other people's processes."""
-
-
-def name_of(process: Process) -> str:
-    """What a process is called: its script or module where an interpreter runs one, else its program."""
-    if not process.argv:
-        return process.comm
-    command = command_of(process.argv)
-    return command.script or command.module or command.program or process.comm
 
 
 def capacity_document(capacity: Capacity) -> Document:
@@ -107,7 +96,7 @@ def candidate_document(
     leader = candidate.leader
     document: Document = {
         "pid": leader.pid,
-        "name": name_of(leader),
+        "name": leader.name,
         "user": leader.user,
         "uid": leader.identity.uid,
         "node": candidate.node,
@@ -207,7 +196,7 @@ def decision_document(decision: Decision, t: float) -> Document:
         "reason": decision.reason.value if decision.reason else None,
         "detail": decision.detail,
         "pid": leader.pid if leader else None,
-        "name": name_of(leader) if leader else None,
+        "name": leader.name if leader else None,
         "user": leader.user if leader else None,
         "target": decision.target,
         "strategy": decision.strategy.value if decision.strategy else None,

@@ -8,7 +8,7 @@ from typing import Any
 from offloader.daemon.api.caller import Caller, Permissions
 from offloader.daemon.api.control import MoveRequest
 from offloader.daemon.controller import Controller, remember_load
-from offloader.daemon.documents import capacity_document, move_document, name_of, obstacle_document
+from offloader.daemon.documents import capacity_document, move_document, obstacle_document
 from offloader.daemon.setup import Setup
 from offloader.engine.evaluate import stale_after_s
 from offloader.engine.guard import permit_manual
@@ -72,7 +72,7 @@ class ManualMoves:
         words = f"{move.id} begins: {caller.name} moves pid {move.identity.pid} to {move.target}"
         parts.decisions.told(EventKind.MOVE, move.id, words, parts.clock.time(), data={"by_uid": caller.uid})
         document = move_document(move, parts.store.job(move.job), steps=parts.store.timeline(move.id))
-        return {**document, "name": document["name"] or name_of(candidate.leader), "loses_s": round(loses_s, 1)}
+        return {**document, "name": document["name"] or candidate.leader.name, "loses_s": round(loses_s, 1)}
 
     async def _candidate(self, caller: Caller, setup: Setup, pid: int) -> Candidate:
         found = await self._controller.parts.observer.candidate(setup, pid)
@@ -136,7 +136,7 @@ def _plan_document(asked: MovePlan, loses_s: float) -> Document:
     return {
         "dry_run": True,
         "pid": leader.pid,
-        "name": name_of(leader),
+        "name": leader.name,
         "user": leader.user,
         "uid": leader.identity.uid,
         "source": candidate.node,

@@ -11,7 +11,6 @@ from typing import Any
 from offloader.daemon.controller import Controller, View
 from offloader.daemon.documents import (
     move_document,
-    name_of,
     node_document,
     reading_document,
     without_private,
@@ -162,7 +161,7 @@ def _next(view: View | None, toggles: Toggles, *, private: bool) -> Document:
     decision = next((one for one in view.decisions if one.rule == chain.rule), None)
     broken = chain.broken
     leader = decision.candidate.leader if decision and decision.candidate else None
-    what = f"{name_of(leader)} (pid {leader.pid}, {leader.user}) to {decision.target}" if leader and decision else ""
+    what = f"{leader.name} (pid {leader.pid}, {leader.user}) to {decision.target}" if leader and decision else ""
     if broken is None:
         return _following("move", f"moving {what}, by {chain.rule}", None, chain)
     if decision is not None and decision.kind is DecisionKind.WOULD_MOVE:

@@ -132,7 +132,7 @@ class Mover:
             id=self._new_id(),
             user=leader.user,
             uid=leader.identity.uid,
-            name=leader.comm,
+            name=leader.name,
             created_t=now,
             restart_safe=plan.candidate.restart_safe,
         )
