@@ -108,6 +108,11 @@ class Testbed:
             pytest.fail(f"{node}: {shlex.join(argv)}: exit {done.returncode}: {done.stderr}{done.stdout}")
         return done
 
+    def proc(self, node: str, pid: int, file: str) -> bytes:
+        """`/proc/PID/FILE` of a process as its node numbers it."""
+        line = [PROGRAM, "exec", node, "--", "cat", f"/proc/{pid}/{file}"]
+        return subprocess.run(line, capture_output=True, check=True, timeout=60).stdout
+
     def popen(
         self, node: str, argv: Sequence[str], *, user: str = "root", cwd: str = "/", log: IO[str] | None = None
     ) -> subprocess.Popen[str]:
