@@ -16,7 +16,7 @@ from offloader.engine.place import place, place_on
 from offloader.engine.remedies import REMEDIES
 from offloader.engine.schema import Target
 from offloader.engine.select import ways
-from offloader.errors import NotPermitted, Refused, UsageError
+from offloader.errors import NotPermitted, Refused
 from offloader.jobs.events import EventKind
 from offloader.model import Candidate, Capacity, Obstacle, Reason, Snapshot, StrategyName
 from offloader.moves.plan import MovePlan
@@ -41,8 +41,6 @@ class ManualMoves:
             Refused: a safety rule says no; every obstacle is listed.
             JournalError: it could not be written down.
         """
-        if not request.capture_state:
-            raise UsageError("moving without the captured state is not possible yet: leave --no-capture-state out")
         parts, setup = self._controller.parts, self._controller.setup
         candidate = await self._candidate(caller, setup, request.pid)
         measured = await parts.observer.measure(setup, parts.clock.time())
@@ -60,6 +58,7 @@ class ManualMoves:
             available=snapshot.nodes[target].offer or Capacity(),
             backend=parts.backend,
             env=request.env_vars,
+            capture_state=request.capture_state,
         )
         loses_s = candidate.age_s if strategy is StrategyName.RESTART else 0.0
         if request.dry_run:

@@ -73,7 +73,9 @@ def _reading(rule: Rule, snapshot: Snapshot, policy: Policy) -> Reading:
         return Reading(policy.head, problem=Reason.DOWN, detail=f"{policy.head} is not up")
     if reading is None or reading.value is None:
         return Reading(policy.head, problem=Reason.NO_DATA, detail=f"`expr` gave nothing for {policy.head}")
-    return replace(reading, value=reading.value + snapshot.frozen_load.get(rule.resource, 0.0))
+    # An average still holds part of what is frozen: together they cannot be more than all of it.
+    estimate = reading.value + snapshot.frozen_load.get(rule.resource, 0.0)
+    return replace(reading, value=max(reading.value, min(1.0, estimate)))
 
 
 def _plan_group(group: Sequence[Evaluated], tick: Tick) -> dict[str, Decision]:

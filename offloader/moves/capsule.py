@@ -6,27 +6,33 @@ It holds the job's environment, so it goes to the target by stdin over SSH and i
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from offloader.model import Candidate, Move, Obstacle, Reason
+from offloader.moves.plan import MovePlan
 
 __all__ = ["compose", "differences"]
 
 _VERSION = 1
 
 
-def compose(capture: Mapping[str, Any], move: Move, *, env: Mapping[str, str]) -> bytes:
+_ACCOUNT = (b"HOME", b"USER", b"LOGNAME", b"SHELL", b"PATH", b"LANG")
+"""What a program needs of its account's environment even where no state is captured."""
+
+
+def compose(capture: Mapping[str, Any], move: Move, plan: MovePlan) -> bytes:
     """The capsule of one attempt as JSON.
 
     Args:
         capture: the answer of `launcher capture`.
         move: whose target and epoch it is for.
-        env: additions that the user asked for (`--runtime-env`).
+        plan: what was asked for: additional variables, GPUs, whether state travels.
     """
     additions = {
-        **env,
+        **plan.env,
         "MIGRATED_FROM_PID": str(move.identity.pid),
         "MIGRATION_TIME": str(int(move.created_t)),
         "TARGET_NODE": move.target,
@@ -38,9 +44,17 @@ def compose(capture: Mapping[str, Any], move: Move, *, env: Mapping[str, str]) -
         "epoch": move.to_epoch,
         "move": move.id,
         "env_add": additions,
-        "process": dict(capture),
+        # Ray gives its jobs their GPUs by this variable; nothing else of Ray's reaches the work.
+        "pass_env": ["CUDA_VISIBLE_DEVICES"] if plan.candidate.needs.gpus else [],
+        "process": dict(capture) if plan.capture_state else _without_state(capture),
     }
     return json.dumps(document).encode()
+
+
+def _without_state(capture: Mapping[str, Any]) -> dict[str, Any]:
+    """Environment, limits, nice and affinity left behind: what `--no-capture-state` asks for."""
+    kept = [entry for entry in capture["environ"] if base64.b64decode(entry).partition(b"=")[0] in _ACCOUNT]
+    return {**capture, "environ": kept, "rlimits": {}, "affinity": None, "nice": 0}
 
 
 def differences(capture: Mapping[str, Any], candidate: Candidate) -> tuple[Obstacle, ...]:

@@ -96,7 +96,7 @@ class Handoff:
         strategy = self.tools.strategies[plan.strategy]
         obstacles = differences(capture, plan.candidate) or strategy.obstacles(plan.candidate, capture)
         self._refuse(obstacles)
-        capsule = compose(capture, self.move, env=plan.env)
+        capsule = compose(capture, self.move, plan)
         self.tools.capsules.put(self.move.job, capsule)
         await self.successor.place(capsule)
         self._refuse(await self.successor.check())

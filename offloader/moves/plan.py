@@ -23,6 +23,7 @@ class MovePlan:
     available: Capacity  # what the target offered when it was chosen, before the ledger's reservations
     backend: str = "ray"
     env: Mapping[str, str] = field(default_factory=dict)  # of `--runtime-env`; added to the job's own environment
+    capture_state: bool = True  # False: only command, directory, owner and streams travel
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,3 +171,17 @@ async def test_a_successor_that_changed_the_originals_file_is_not_thawed_onto_it
         if child.returncode is None:
             child.kill()
             await child.wait()
+
+
+@pytest.mark.parametrize(("capture_state", "arrives"), [(True, True), (False, False)])
+async def test_the_environment_travels_unless_it_is_left_behind(world, capture_state, arrives):
+    original = world.start_load(env={"PATH": "/usr/bin:/bin", "HOME": "/", "PLANTED": "x"})
+    plan = world.plan(original.pid, capture_state=capture_state, env={"ASKED_FOR": "y"})
+    move = await world.mover.start(plan)
+    assert (await world.final(move)).state is MoveState.DONE
+    agent = world.tools.agents["worker"]
+    status = await agent.verb("status", agent.attempt_dir(move.job, 1))
+    environ = Path(f"/proc/{status['child']['pid']}/environ").read_bytes().split(b"\0")
+    assert (b"PLANTED=x" in environ) is arrives
+    assert b"PATH=/usr/bin:/bin" in environ
+    assert b"ASKED_FOR=y" in environ
