@@ -107,8 +107,6 @@ def test_a_moved_job_arrives_as_it_was_writes_its_output_and_leaves_its_exit_cod
         lambda: found if (found := controlled.move(move["id"]))["job_state"] != "running" else None, 30, "its end"
     )
     assert (over["state"], over["job_state"], over["exit_code"], over["signal"]) == ("done", "failed", 7, None)
-    assert (
-        controlled.ok("logs", move["id"])
-        == load.output.read_text().partition("on gpu-master\n")[2].rpartition("on gpu-master\n")[2]
-    )
+    moved_output = load.output.read_text().rpartition("on gpu-master\n")[2]
+    assert controlled.ok("logs", move["id"]) == moved_output
     controlled.nothing_left()
