@@ -1,0 +1,50 @@
+"""The words of the domain as frozen types. Everything imports this package; it imports only the process classes.
+
+Units are in the names: `_s` seconds, `_bytes` bytes, `cores` CPU cores (fractional), `_ratio` and pressures 0..1.
+Wall-clock times are Unix seconds (float).
+"""
+
+from __future__ import annotations
+
+from exporter.classify import ProcessClass
+from offloader.model.decisions import Decision, DecisionKind, NodeView, Reading, Snapshot
+from offloader.model.processes import Candidate, Identity, Process
+from offloader.model.reasons import Obstacle, Reason
+from offloader.model.resources import Capacity, Mode, Reservation, ReservationKind, Resource, Role, StrategyName, Truth
+from offloader.model.rules import Budgets, Policy, Rule, RuleMove, RuleSelect, Toggles
+from offloader.model.work import Attempt, AttemptState, Completion, Job, JobState, Move, MoveState
+
+__all__ = [
+    "Attempt",
+    "AttemptState",
+    "Budgets",
+    "Candidate",
+    "Capacity",
+    "Completion",
+    "Decision",
+    "DecisionKind",
+    "Identity",
+    "Job",
+    "JobState",
+    "Mode",
+    "Move",
+    "MoveState",
+    "NodeView",
+    "Obstacle",
+    "Policy",
+    "Process",
+    "ProcessClass",
+    "Reading",
+    "Reason",
+    "Reservation",
+    "ReservationKind",
+    "Resource",
+    "Role",
+    "Rule",
+    "RuleMove",
+    "RuleSelect",
+    "Snapshot",
+    "StrategyName",
+    "Toggles",
+    "Truth",
+]

@@ -1,0 +1,91 @@
+"""What a tick sees and what it decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from offloader.model.processes import Candidate
+from offloader.model.reasons import Reason
+from offloader.model.resources import Capacity, Mode, Resource, Role, StrategyName, Truth
+from offloader.model.rules import Toggles
+from offloader.model.work import Move
+
+__all__ = ["Decision", "DecisionKind", "NodeView", "Reading", "Snapshot"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One value of one node as Prometheus gave it, or why there is none to act on.
+
+    Exactly one of `value` and `problem` is set. `age_s` is the age of the raw sample, not of the recorded one.
+    """
+
+    node: str
+    value: float | None = None
+    age_s: float | None = None
+    problem: Reason | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node as one tick sees it."""
+
+    name: str
+    role: Role
+    up: bool
+    draining: bool = False
+    total: Capacity = field(default_factory=Capacity)
+    offer: Capacity | None = None  # None: it offers nothing now; `offer_reason` says why
+    offer_reason: str = ""
+    pressure: Mapping[Resource, Reading] = field(default_factory=dict)
+
+
+class DecisionKind(StrEnum):
+    """What a decision says about one candidate, or about a rule as a whole."""
+
+    MOVE = "move"  # to be done now
+    WOULD_MOVE = "would_move"  # the mode forbids acting: observe records, advise tells, approve asks
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One outcome of a tick with everything needed to explain it later."""
+
+    kind: DecisionKind
+    rule: str
+    node: str
+    mode: Mode
+    value: float | None
+    age_s: float | None
+    threshold: float
+    relief: float
+    reason: Reason | None = None
+    detail: str = ""
+    candidate: Candidate | None = None
+    target: str | None = None
+    strategy: StrategyName | None = None
+    expected_loss: float | None = None
+    relieves: Mapping[Resource, float] = field(default_factory=dict)
+    considered: tuple[tuple[int, Reason, str], ...] = ()  # pid, reason, what was seen: those not chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything one tick decides from. Nobody stores it."""
+
+    now: float
+    scrape_interval_s: float
+    nodes: Mapping[str, NodeView]
+    values: Mapping[tuple[str, str], Reading]  # (rule key, node) -> what `expr` gave
+    whens: Mapping[tuple[str, str], Truth]  # (rule key, node) -> what `when` gave; absent: the rule has none
+    candidates: tuple[Candidate, ...]
+    toggles: Toggles
+    moves: tuple[Move, ...] = ()  # not final ones, and those finished within the last hour
+    reserved: Mapping[str, Capacity] = field(default_factory=dict)  # node -> sum of the ledger
+    frozen_load: Mapping[Resource, float] = field(default_factory=dict)  # pressure that frozen originals would add
+    kept: frozenset[int] = frozenset()  # pids whose owners said `keep`
+    quarantined: frozenset[str] = frozenset()  # process names (user:name) that failed twice

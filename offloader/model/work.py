@@ -1,0 +1,126 @@
+"""Jobs, their attempts, and the moves between those."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from offloader.model.processes import Identity
+from offloader.model.reasons import Reason
+from offloader.model.resources import StrategyName
+
+__all__ = ["Attempt", "AttemptState", "Completion", "Job", "JobState", "Move", "MoveState"]
+
+
+class MoveState(StrEnum):
+    """The hand-off's journalled states, in their one order, and its three ends (safety.md, Hand-off)."""
+
+    PLANNED = "planned"
+    PREFLIGHTED = "preflighted"
+    RESERVED = "reserved"
+    QUEUED = "queued"
+    HELD = "held"
+    FROZEN = "frozen"
+    SAVED = "saved"
+    GO = "go"
+    PROVEN = "proven"
+    OWNING = "owning"
+    OWNED = "owned"
+    ENDED = "ended"
+    DONE = "done"
+    ROLLING_BACK = "rolling_back"
+    ROLLED_BACK = "rolled_back"
+    LOST = "lost"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing follows."""
+        return self in (MoveState.DONE, MoveState.ROLLED_BACK, MoveState.LOST)
+
+    @property
+    def committed(self) -> bool:
+        """Whether the successor owns the work: from here there is no roll-back."""
+        return self in (MoveState.OWNED, MoveState.ENDED, MoveState.DONE)
+
+
+class JobState(StrEnum):
+    """A job over its whole life."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    UNKNOWN = "unknown"
+
+
+class AttemptState(StrEnum):
+    """One place where a job ran or should have run. Unknown is an answer too: never success, never lost."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    ENDED = "ended"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """How a process ended: its exit code, or the signal that ended it. Both None: not known."""
+
+    exit_code: int | None = None
+    signal: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One piece of a user's work over its whole life; `id` is a ULID."""
+
+    id: str
+    user: str
+    uid: int
+    name: str  # program or script base name, harmless to show
+    created_t: float
+    state: JobState = JobState.RUNNING
+    completion: Completion = Completion()
+    restart_safe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Epoch `epoch` of a job: where and as what it ran. Epoch 0 is the process that its user started."""
+
+    job: str
+    epoch: int
+    node: str
+    backend: str  # "local" for epoch 0
+    submission_id: str | None
+    pid: int | None
+    state: AttemptState
+    started_t: float
+    ended_t: float | None = None
+    completion: Completion = Completion()
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """The hand-off from one attempt to the next. `id` is what people type: offload_<unix seconds>_<pid>."""
+
+    id: str
+    job: str
+    from_epoch: int
+    to_epoch: int
+    identity: Identity
+    source: str
+    target: str
+    strategy: StrategyName
+    backend: str
+    state: MoveState
+    requested_by: int  # uid
+    automatic: bool
+    rule: str | None
+    created_t: float
+    updated_t: float
+    submission_id: str | None = None
+    reason: Reason | None = None
+    detail: str = ""
+    downtime_s: float | None = None
