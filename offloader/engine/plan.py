@@ -4,11 +4,12 @@ Rules in mode auto are planned together; the others are planned together as if t
 would be done. A decision comes for every rule at every tick: whoever shows them drops repetitions.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from offloader.engine.choice import choose_for
-from offloader.engine.evaluate import evaluate, threshold_for
+from offloader.engine.evaluate import data_problem, evaluate, threshold_for
 from offloader.engine.guard import budget_left, effective_mode
 from offloader.engine.history import heeding, moved, started, still_counted
 from offloader.engine.schema import EngineState, RuleState
@@ -73,6 +74,8 @@ def _reading(rule: Rule, snapshot: Snapshot, policy: Policy) -> Reading:
         return Reading(policy.head, problem=Reason.DOWN, detail=f"{policy.head} is not up")
     if reading is None or reading.value is None:
         return Reading(policy.head, problem=Reason.NO_DATA, detail=f"`expr` gave nothing for {policy.head}")
+    if data_problem(reading, math.inf) is not None:
+        return reading  # nothing is added to a value that makes no sense
     # An average still holds part of what is frozen: together they cannot be more than all of it.
     estimate = reading.value + snapshot.frozen_load.get(rule.resource, 0.0)
     return replace(reading, value=max(reading.value, min(1.0, estimate)))

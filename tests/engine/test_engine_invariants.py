@@ -121,7 +121,7 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
     starts = []
 
     class Engine(RuleBasedStateMachine):
-        @initialize(rules=rule_sets, budgets=st.sampled_from([Budgets(), Budgets(2, 1, 1, 2, 3)]))
+        @initialize(rules=rule_sets, budgets=st.sampled_from([Budgets(), Budgets(1, 1, 1, 2, 3), Budgets(1, 4, 4, 1)]))
         def begin(self, rules, budgets):
             self.rules = rules
             self.policy = make.policy(budgets=budgets)
@@ -146,11 +146,34 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
             self.all_is_well_with(cores)
 
         def all_is_well_with(self, cores):
-            """Idle workers and new jobs, so that a sequence reaches a move however wild the rest of it is."""
+            """Idle workers and new jobs, so that a sequence reaches a move however wild the rest of it is.
+
+            Among them traps: better targets and cheaper jobs, each with one thing that forbids it.
+            """
             self.toggles = Toggles(Mode.AUTO)
-            self.nodes = (make.head(), make.node("w0"), make.node("w1"))
+            idle = {"cpu": 0.0, "memory": 0.0}
+            old = {one: Reading("a5", 0.0, 99.0) for one in RESOURCES}
+            self.nodes = (
+                make.head(),
+                make.node("a1", **idle, role=Role.HEAD),
+                make.node("a2", **idle, up=False),
+                make.node("a3", **idle, draining=True),
+                make.node("a4", **idle, offer=None),
+                make.node("a5", pressure=old),
+                make.node("w0"),
+                make.node("w1"),
+            )
             self.born += 1
-            self.jobs = tuple(make.candidate(1000 * self.born + n, cores, 4 * GIB) for n in range(3))
+            first = 1000 * self.born
+            traps = (
+                {"obstacles": (Obstacle(Reason.TRACED, "x"),)},
+                {"owner_only": (Obstacle(Reason.CRON, "x"),)},
+                {"restart_safe": False},
+                {"age_s": 59.0},
+            )
+            self.jobs = tuple(make.candidate(first + n, cores, 4 * GIB) for n in range(3)) + tuple(
+                make.candidate(first + 10 + n, 5.0, 8 * GIB, **{"age_s": 61.0, **trap}) for n, trap in enumerate(traps)
+            )
 
         @rule()
         def the_controller_restarts(self):
@@ -176,13 +199,14 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
                 index = data.draw(st.sampled_from(running))
                 self.moves[index] = replace(self.moves[index], state=MoveState.FROZEN, updated_t=self.now)
 
-        @rule(value=st.floats(0.8, 1.0), ticks=st.integers(6, 14), end=ends)
-        def pressure_lasts(self, value, ticks, end):
+        @rule(value=st.floats(0.8, 1.0), ticks=st.integers(6, 14), end=ends, kill=st.sampled_from([False, False, True]))
+        def pressure_lasts(self, value, ticks, end, kill):
             self.a_move_ends(end)
+            self.toggles = replace(self.toggles, kill_switch=kill)
             for _ in range(ticks):
                 self.tick({one.key: Reading(HEAD, value, 1.0) for one in self.rules}, 5.0)
 
-        @rule(data=st.data(), step=st.sampled_from([5.0, 20.0, 700.0, 3700.0]), end=ends)
+        @rule(data=st.data(), step=st.sampled_from([5.0, 20.0, 400.0, 700.0, 3700.0]), end=ends)
         def time_passes(self, data, step, end):
             self.a_move_ends(end)
             self.tick({one.key: data.draw(readings) for one in self.rules}, step)

@@ -101,6 +101,12 @@ def test_freezing_does_not_look_like_relief(make):
     assert (decision.kind, decision.reason) == (REFUSED, Reason.ALREADY_MOVING)
 
 
+@pytest.mark.parametrize("value", [-0.4, float("nan"), float("inf")])
+def test_frozen_load_makes_no_sense_of_a_value_that_has_none(make, value):
+    (decision,) = decide(make, values={"cpu": value}, frozen_load={Resource.CPU: 1.3})
+    assert decision.reason is Reason.NOT_A_NUMBER
+
+
 def test_nothing_more_is_moved_while_what_is_in_flight_suffices(make):
     moving = make.candidate(500, cores=2.0)
     other = make.candidate(501, cores=1.0)
