@@ -62,7 +62,8 @@ def file_systems(spec: dict[str, Any]) -> None:
     uncover("/sys")
     attach("sysfs", "/sys", "sysfs")
     for directory in spec["closed"]:
-        attach("closed", directory, "tmpfs", data="mode=755")
+        if Path(directory).is_dir():  # else it lies below one that is the node's own by now, as /tmp
+            attach("closed", directory, "tmpfs", data="mode=755")
     for path, descriptor in kept.items():
         if not Path(path).exists() or Path(path).stat().st_ino != os.fstat(descriptor).st_ino:
             Path(path).mkdir(parents=True, exist_ok=True)
@@ -112,6 +113,7 @@ def reap() -> None:
 def main() -> None:
     """Build the node, report, reap."""
     spec = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    os.umask(0o022)  # ordinary users pass through the directories made here, whatever the caller's umask
     print(Path("/proc/self").readlink(), flush=True)  # /proc is still the machine's
     if not sys.stdin.readline():
         return
