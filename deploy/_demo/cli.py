@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; returns the exit code."""
+    os.umask(0o022)  # as in deploy/testbed: its accounts read what is made here
     options = _parser().parse_args(argv)
     story = Story()
     try:
