@@ -120,7 +120,7 @@ class Guard:
     def _tick(self, now: float) -> None:
         if self._state == "frozen" and now >= self._contact_until:
             self._contact_until = now + _RETRY_S
-            self._obey({"do": "thaw"})
+            self._obey({"do": "thaw"}, unasked=True)
         if self._state in _OVER and self._server.unlinked_for(now) >= self._config.unlinked_s:
             self._done = True
 
@@ -131,19 +131,21 @@ class Guard:
 
     # --- what the controller says -------------------------------------------------------------------------------
 
-    def _obey(self, message: Document) -> None:
+    def _obey(self, message: Document, *, unasked: bool = False) -> None:
+        """Answer; what nobody asked for says so, or it would be taken for the answer to the next question."""
         do = message.get("do")
         try:
             answer = self._answer(do, message)
         except LauncherError as error:
             answer = {"event": "failed", "do": do, "reason": error.code, "detail": error.detail}
         if answer is not None:
-            self._server.send(answer)
+            self._server.send({**answer, "unasked": True} if unasked else answer)
 
     def _answer(self, do: object, message: Document) -> Document | None:
         if do == "alive":
             self._contact(message.get("for_s"))
-            return None
+            # Whoever is about to grant a lease has to know that this was heard, and that nothing has thawed.
+            return {"event": "alive", "seq": message["seq"], "state": self._state} if "seq" in message else None
         if do == "thaw":
             return self._thaw(force=message.get("force") is True)
         steps: dict[object, Callable[[], Document | None]] = {
@@ -291,7 +293,7 @@ class Guard:
                 self._freezer.thaw(self._members)
             self._enter("gone")
         if self._state not in {"thawed", "ended"}:
-            self._server.send(self._gone())
+            self._server.send({**self._gone(), "unasked": True})
 
     def _gone(self) -> Document:
         leader = self._members.leader

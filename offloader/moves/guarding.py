@@ -19,6 +19,8 @@ from offloader.moves.plan import Timings
 __all__ = ["Guard"]
 
 _BEAT_S = 3.0
+_CONFIRM_S = 5.0
+_NOT_HELD_BACK = frozenset({"armed", "thawed"})
 
 
 class Guard:
@@ -31,6 +33,8 @@ class Guard:
         self._directory = agent.move_dir(move.id)
         self._link: Link | None = None
         self._beat: asyncio.Task[None] | None = None
+        self._asked = 0
+        self._heard: dict[int, asyncio.Future[str]] = {}
         self.state = "absent"
 
     async def arm(self, identities: Sequence[Identity]) -> None:
@@ -81,6 +85,25 @@ class Guard:
         """Contact: the original stays frozen for `contact_s` from now. Raises LinkLost."""
         await self._linked().send({"do": "alive", "for_s": self._timings.contact_s})
 
+    async def still_frozen(self) -> None:
+        """Contact that the guard has confirmed: before a lease is granted (a word on its way may be late or lost).
+
+        Raises: LinkLost: no answer, or the original runs by now (a controller that slept, a line that hung).
+        """
+        self._asked += 1
+        seq = self._asked
+        heard = self._heard[seq] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(_CONFIRM_S):
+                await self._linked().send({"do": "alive", "for_s": self._timings.contact_s, "seq": seq})
+                state = await heard
+        except TimeoutError:
+            raise LinkLost(f"{self._agent.node.name}: the guard does not answer") from None
+        finally:
+            del self._heard[seq]
+        if state in _NOT_HELD_BACK:
+            raise LinkLost(f"{self._agent.node.name}: the original is {state}: its guard had no contact for too long")
+
     async def hold(self) -> None:
         """Durably: stay frozen whatever happens to the controller, until told otherwise."""
         event = await self._ask("hold", "holding", "thawed", "gone", "failed", timeout_s=self._timings.own_s)
@@ -127,8 +150,14 @@ class Guard:
         if self._link is not None:
             await self._link.close()
         self._link = await self._agent.link(self._directory)
+        self._link.on("alive", self._hear)
         hello = await self._link.expect("hello", timeout_s=self._timings.verb_s)
         self.state = str(hello.get("state", "armed"))
+
+    async def _hear(self, answer: dict[str, Any]) -> None:
+        heard = self._heard.get(answer["seq"])
+        if heard is not None and not heard.done():
+            heard.set_result(str(answer["state"]))
 
     async def _ask(self, do: str, *answers: str, timeout_s: float) -> dict[str, Any]:
         await self._linked().send({"do": do})

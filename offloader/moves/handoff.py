@@ -161,7 +161,7 @@ class Handoff:
         self._may_go_on()
         # Journalled first: after a crash right here, a successor may run.
         self._to(MoveState.GO)
-        launched = await self.successor.go(settle_s, self.guard.alive)
+        launched = await self.successor.go(settle_s, self.guard.still_frozen)
         self._downtime_s = self.tools.clock.boottime() - self._frozen_at
         self._note_pid(launched.get("pid"))
         self._doing = "proving the successor"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -28,6 +27,7 @@ class Link:
         self._channel = channel
         self._handlers: dict[str, Callable[[Event], Awaitable[None]]] = {}
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._ended = "the launcher closed the connection"
         self._reader = asyncio.create_task(self._read(), name=f"link to {node}")
 
     def on(self, event: str, handler: Callable[[Event], Awaitable[None]]) -> None:
@@ -42,7 +42,7 @@ class Link:
             raise LinkLost(str(error)) from error
 
     async def expect(self, *events: str, timeout_s: float) -> Event:
-        """The next event of one of these names; others before it are dropped (they are notices).
+        """The next event of one of these names; others before it, and what came unasked, are dropped (notices).
 
         Raises:
             LinkLost: the conversation ended first.
@@ -53,18 +53,21 @@ class Link:
                 event = await self._events.get()
                 if event is None:
                     self._events.put_nowait(None)
-                    raise LinkLost(f"{self.node}: the launcher closed the connection")
+                    raise LinkLost(f"{self.node}: {self._ended}")
+                if event.get("unasked"):
+                    continue
                 if event.get("event") in events or "error" in event:
                     if "error" in event:
                         raise LinkLost(f"{self.node}: {event['error']}")
                     return event
 
     async def close(self) -> None:
-        """Never raises."""
+        """Never raises, except that whoever waits for it may be cancelled."""
         self._reader.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._reader
-        await self._channel.close()
+        try:
+            await asyncio.wait({self._reader})
+        finally:
+            await self._channel.close()
 
     async def _read(self) -> None:
         try:
@@ -77,8 +80,8 @@ class Link:
                     self._events.put_nowait(event)
                 else:
                     await handler(event)
-        except (LinkLost, NodeUnreachable):
-            pass
+        except (LinkLost, NodeUnreachable) as error:
+            self._ended = str(error)
         finally:
             self._events.put_nowait(None)
 
