@@ -25,6 +25,9 @@ Prometheus adds `instance`, `job` and the labels of the target (`node`, `role`).
 batch, interactive, daemon, unknown. Only significant processes have series: at least 4 MiB resident or 0.005 core used,
 at most 50 (`--process.min-rss`, `--process.min-cpu`, `--process.top`), those that use a GPU first.
 Dead, kernel and other cgroups' processes have none.
+
+Metrics of the controller: [controller_metrics.md](controller_metrics.md). Recorded series `grid:*`:
+[rules.md](rules.md).
 """
 
 _DETAILS = """

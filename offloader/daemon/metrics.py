@@ -1,11 +1,11 @@
-"""What the controller says about itself to Prometheus: everything with the prefix `grid_offloader_`.
+"""What the controller says about itself to Prometheus: what metric_table declares.
 
 Two kinds: what is counted as it happens, and what is read off the last view when somebody asks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from offloader.config.models import Cluster
 from offloader.config.series import SHARING_THRESHOLD
 from offloader.daemon.controller import Controller, View
+from offloader.daemon.metric_table import METRICS, PREFIX, Declared
 from offloader.daemon.problems import Trouble
 from offloader.engine.evaluate import relief_for, threshold_for
 from offloader.engine.schema import RulePhase
@@ -22,7 +23,6 @@ from offloader.model import Mode, Move, MoveState, Truth
 
 __all__ = ["Metrics"]
 
-_PREFIX = "grid_offloader"
 _MOVE_BUCKETS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 _TICK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
@@ -35,44 +35,21 @@ class Metrics:
         self._since: dict[str, float] = {}
         ProcessCollector(registry=self._registry)
         self._registry.register(_Views(controller, trouble))
-        self._decisions = Counter(
-            f"{_PREFIX}_decisions",
-            "Decisions of rules, one per rule and tick; reason is none for those that act.",
-            ["rule", "kind", "reason"],
-            registry=self._registry,
-        )
-        self._moves = Counter(
-            f"{_PREFIX}_moves",
-            "Moves that ended.",
-            ["outcome", "reason", "strategy", "automatic"],
-            registry=self._registry,
-        )
-        self._moves_started = Counter(
-            f"{_PREFIX}_moves_started", "Moves that were begun.", ["automatic"], registry=self._registry
-        )
-        self._state_seconds = Histogram(
-            f"{_PREFIX}_move_state_seconds",
-            "How long moves stayed in each state of the hand-off.",
-            ["state"],
-            buckets=_MOVE_BUCKETS,
-            registry=self._registry,
-        )
-        self._move_seconds = Histogram(
-            f"{_PREFIX}_move_seconds",
-            "How long moves took from planned to their end.",
-            ["outcome"],
-            buckets=_MOVE_BUCKETS,
-            registry=self._registry,
-        )
-        self._downtime = Histogram(
-            f"{_PREFIX}_move_downtime_seconds",
-            "How long the work of a completed move stood still.",
-            buckets=_MOVE_BUCKETS,
-            registry=self._registry,
-        )
-        self._tick_seconds = Histogram(
-            f"{_PREFIX}_tick_seconds", "How long ticks took.", buckets=_TICK_BUCKETS, registry=self._registry
-        )
+        self._decisions = self._counter("decisions_total")
+        self._moves = self._counter("moves_total")
+        self._moves_started = self._counter("moves_started_total")
+        self._state_seconds = self._histogram("move_state_seconds", _MOVE_BUCKETS)
+        self._move_seconds = self._histogram("move_seconds", _MOVE_BUCKETS)
+        self._downtime = self._histogram("move_downtime_seconds", _MOVE_BUCKETS)
+        self._tick_seconds = self._histogram("tick_seconds", _TICK_BUCKETS)
+
+    def _counter(self, name: str) -> Counter:
+        declared = METRICS[PREFIX + name]
+        return Counter(declared.family, declared.help, declared.labels, registry=self._registry)
+
+    def _histogram(self, name: str, buckets: Sequence[float]) -> Histogram:
+        declared = METRICS[PREFIX + name]
+        return Histogram(declared.name, declared.help, declared.labels, buckets=buckets, registry=self._registry)
 
     def exposition(self) -> bytes:
         """Text format 0.0.4."""
@@ -114,7 +91,7 @@ class _Views(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Everything but counters of events."""
-        yield _gauge("build_info", "Version of the controller.", ["version"], [([version("grid-offloader")], 1)])
+        yield _gauge("build_info", [([version("grid-offloader")], 1)])
         yield from self._toggles()
         yield from self._loop()
         yield from _sharing(self._controller.setup.cluster)
@@ -128,44 +105,40 @@ class _Views(Collector):
     def _toggles(self) -> Iterator[Metric]:
         toggles = self._controller.parts.switches.read()
         modes = [([mode.value], float(mode is toggles.ceiling)) for mode in Mode]
-        yield _gauge("ceiling", "1 for the highest mode that rules may use.", ["mode"], modes)
-        yield _gauge(
-            "kill_switch", "1 while the file `disabled` stops every move.", [], [([], float(toggles.kill_switch))]
-        )
+        yield _gauge("ceiling", modes)
+        yield _gauge("kill_switch", [([], float(toggles.kill_switch))])
 
     def _loop(self) -> Iterator[Metric]:
         trouble, beat = self._trouble(), self._trouble().beat
-        for name, text, value in (
-            ("ticks", "Ticks that were carried out.", beat.ticks),
-            ("ticks_missed", "Ticks whose time passed while another one still ran.", beat.missed),
-            ("ticks_failed", "Ticks that ended with an error of our own.", beat.failed),
-        ):
-            yield CounterMetricFamily(f"{_PREFIX}_{name}", text, value=value)
-        yield _gauge("last_tick_timestamp_seconds", "When the last tick ended.", [], [([], beat.finished_t)])
+        counts = {"ticks_total": beat.ticks, "ticks_missed_total": beat.missed, "ticks_failed_total": beat.failed}
+        for name, value in counts.items():
+            declared = METRICS[PREFIX + name]
+            yield CounterMetricFamily(declared.family, declared.help, value=value)
+        yield _gauge("last_tick_timestamp_seconds", [([], beat.finished_t)])
         reloaded = float(trouble.reload_error is None)
-        yield _gauge("config_last_reload_successful", "0 after a refused reload.", [], [([], reloaded)])
+        yield _gauge("config_last_reload_successful", [([], reloaded)])
         degraded = self._controller.parts.store.degraded or self._controller.journal_error is not None
-        yield _gauge("journal_degraded", "1 while the journal cannot be written.", [], [([], float(degraded))])
+        yield _gauge("journal_degraded", [([], float(degraded))])
 
     def _limits(self) -> Iterator[Metric]:
         toggles = self._controller.parts.switches.read()
         rules = self._controller.setup.rules
         limits = [([rule.key, rule.resource.value], threshold_for(rule, toggles)) for rule in rules]
-        yield _gauge("threshold_ratio", "Pressure that triggers the rule.", ["rule", "resource"], limits)
+        yield _gauge("threshold_ratio", limits)
         reliefs = [([rule.key, rule.resource.value], relief_for(rule, threshold_for(rule, toggles))) for rule in rules]
-        yield _gauge("relief_ratio", "Pressure at which the rule stops moving.", ["rule", "resource"], reliefs)
+        yield _gauge("relief_ratio", reliefs)
 
     def _ledger(self) -> Iterator[Metric]:
         store = self._controller.parts.store
         states = [state for state in MoveState if not state.final]
         active = store.moves(active=True)
         counts = [([state.value], float(sum(move.state is state for move in active))) for state in states]
-        yield _gauge("moves_in_flight", "Moves by the state of their hand-off.", ["state"], counts)
+        yield _gauge("moves_in_flight", counts)
         held = store.reserved()
         cores = [([node], amount.cores) for node, amount in held.items()]
-        yield _gauge("reserved_cores", "Cores of a worker that the ledger holds.", ["node"], cores)
+        yield _gauge("reserved_cores", cores)
         memory = [([node], float(amount.memory_bytes)) for node, amount in held.items()]
-        yield _gauge("reserved_memory_bytes", "Memory of a worker that the ledger holds.", ["node"], memory)
+        yield _gauge("reserved_memory_bytes", memory)
 
 
 def _rules(view: View) -> Iterator[Metric]:
@@ -174,22 +147,22 @@ def _rules(view: View) -> Iterator[Metric]:
         for (rule, node), state in view.state.rules.items()
         for phase in RulePhase
     ]
-    yield _gauge("rule_state", "1 for the state that the rule is in.", ["rule", "node", "state"], states)
+    yield _gauge("rule_state", states)
     unknown = [
         ([rule, node], float(state.last_truth is Truth.UNKNOWN)) for (rule, node), state in view.state.rules.items()
     ]
-    yield _gauge("rule_unknown", "1 while the rule has no value to act on.", ["rule", "node"], unknown)
+    yield _gauge("rule_unknown", unknown)
     values = [
         ([decision.rule, decision.node], decision.value) for decision in view.decisions if decision.value is not None
     ]
-    yield _gauge("rule_value_ratio", "The rule's value as last seen.", ["rule", "node"], values)
+    yield _gauge("rule_value_ratio", values)
 
 
 def _nodes(view: View) -> Iterator[Metric]:
     ages = [([node], age) for node, age in view.measured.ages_s.items() if age is not None]
-    yield _gauge("sample_age_seconds", "Age of the node's newest raw sample.", ["node"], ages)
+    yield _gauge("sample_age_seconds", ages)
     ups = [([node.name, node.role.value], float(node.up)) for node in view.snapshot.nodes.values()]
-    yield _gauge("node_up", "1 when the node's data is fresh.", ["node", "role"], ups)
+    yield _gauge("node_up", ups)
 
 
 def _sharing(cluster: Cluster) -> Iterator[Metric]:
@@ -203,20 +176,15 @@ def _sharing(cluster: Cluster) -> Iterator[Metric]:
         (["gpu", "max_used"], limits.gpu.max_used),
         (["gpu", "min_free"], float(limits.gpu.min_free)),
     ]
-    text = "What a worker must have free to lend it: max_used as ratio, min_free in cores or bytes."
-    yield _family(SHARING_THRESHOLD, text, ["resource", "kind"], samples)
+    yield _family(METRICS[SHARING_THRESHOLD], samples)
 
 
-def _gauge(
-    name: str, text: str, labels: list[str], samples: Iterable[tuple[list[str], float | None]]
-) -> GaugeMetricFamily:
-    return _family(f"{_PREFIX}_{name}", text, labels, samples)
+def _gauge(name: str, samples: Iterable[tuple[list[str], float | None]]) -> GaugeMetricFamily:
+    return _family(METRICS[PREFIX + name], samples)
 
 
-def _family(
-    name: str, text: str, labels: list[str], samples: Iterable[tuple[list[str], float | None]]
-) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, text, labels=labels)
+def _family(declared: Declared, samples: Iterable[tuple[list[str], float | None]]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(declared.name, declared.help, labels=declared.labels)
     for values, value in samples:
         if value is not None:
             family.add_metric(values, value)
