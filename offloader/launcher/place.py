@@ -1,7 +1,7 @@
 """Capsules on the target: placed once, then either claimed by `hold` or revoked by the controller, never both.
 
 The directory's lock orders the three, and a rename is the claim: a submission that its backend starts after all, long
-after it was stopped, finds nothing to open.
+after it was stopped, finds nothing to open. A capsule is emptied as soon as it was read, or revoked.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def claim(directory: Path) -> Capsule | None:
         except FileNotFoundError:
             return None
         sync_directory(directory)
-    capsule = load(read_json(directory / CLAIMED) or {})
+        document = read_json(directory / CLAIMED)
+        _empty(directory / CLAIMED)
+    capsule = load(document or {})
     newer = newer_epoch(directory, capsule)
     if newer is not None:
         raise LauncherError("OLD_EPOCH", f"epoch {newer} of the job is here already")
@@ -70,9 +72,11 @@ def revoke(directory: Path) -> bool:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(directory):
         if (directory / CLAIMED).exists():
+            _empty(directory / CLAIMED)  # whoever claimed it has read it, or died in between
             return False
         try:
             (directory / WAITING).rename(directory / REVOKED)
+            _empty(directory / REVOKED)
         except FileNotFoundError:
             (directory / REVOKED).touch(mode=0o600)
         sync_directory(directory)
@@ -89,6 +93,11 @@ def newer_epoch(directory: Path, capsule: Capsule) -> int | None:
         if entry.name.startswith(prefix) and entry.name[len(prefix) :].isdigit()
     ]
     return max((epoch for epoch in epochs if epoch > capsule.epoch), default=None)
+
+
+def _empty(capsule: Path) -> None:
+    """The name says what became of it; the secrets in it must not lie on this disk after they served."""
+    os.truncate(capsule, 0)
 
 
 @contextlib.contextmanager

@@ -99,6 +99,19 @@ def test_revoked_is_for_ever_and_claimed_cannot_be_revoked(bench, capsule):
     assert bench.verb("revoke", second) == {"revoked": False}
 
 
+def test_a_capsule_leaves_nothing_on_the_disk_once_it_was_claimed_or_revoked(bench, capsule):
+    """Its environment is full of secrets, and the worker's disk is not theirs to stay on."""
+    claimed = bench.place(capsule)
+    assert claim(claimed) is not None
+    revoked = bench.place({**capsule, "epoch": 2})
+    bench.verb("revoke", revoked)
+    died = bench.place({**capsule, "epoch": 3})
+    (died / "capsule.json").rename(died / "capsule.claimed")  # the launcher was killed right after its claim
+    assert bench.verb("revoke", died) == {"revoked": False}
+    left = [path for one in (claimed, revoked, died) for path in one.iterdir() if path.stat().st_size]
+    assert left == []
+
+
 def test_revoking_what_was_never_placed_keeps_it_from_being_placed(bench, capsule):
     """The connection broke while placing: whatever arrives later is too late."""
     assert bench.verb("revoke", bench.attempt()) == {"revoked": True}
