@@ -13,6 +13,7 @@ LOADS = {  # script name → class
     "initialize_db.py": "unknown",  # no `init`, hence no daemon
     "start_job.py": "batch",  # no `tar`, hence no input and output
 }
+REFUSED = 4  # docs/cli.md, Exit codes
 KEEPS_THE_HEAD_GOING = re.compile(
     r"sshd|bash|raylet|gcs_server|ray|prometheus|grid-exporter|grid-offloader|python3? .*ray"
 )
@@ -72,5 +73,8 @@ def look(controlled, pids, shell):
     assert not [row for row in rows.values() if row["pid"] in vital and row["movable"]]
     planned = controlled.cli("move", *map(str, vital), "--dry-run", "--format", "json", user="root")
     assert json.loads(planned.stdout) == []
-    assert planned.returncode in (4, 5)
+    assert planned.returncode == REFUSED
+    reasons = re.findall(r"^(\d+):\nerror: .*\[([A-Z_]+)\]", planned.stderr, re.MULTILINE)
+    assert {int(pid) for pid, _ in reasons} == set(vital)
+    assert {reason for _, reason in reasons} <= {"PROTECTED", "INTERACTIVE", "DAEMON", "NO_SUCH_PROCESS"}, reasons
     assert {row["pid"] for row in controlled.json("scan")} == set(pids.values())
