@@ -69,12 +69,12 @@ class Successor:
 
         async def grant(question: dict[str, Any]) -> None:
             await before_grant()
-            await link.send({"do": "grant", "seq": question["seq"]})
+            # Before it is sent: a grant that is never confirmed may have arrived.
             self._still_running_for(self._timings.contact_s)
+            await link.send({"do": "grant", "seq": question["seq"]})
 
         link = self._linked()
         link.on("lease?", grant)
-        self._still_running_for(self._timings.launch_s + self._timings.contact_s)
         await link.send({"do": "go", "epoch": self._epoch, "settle_s": settle_s})
         return self._unless_failed(await link.expect("launched", *_FAILED, timeout_s=self._timings.launch_s))
 
@@ -127,7 +127,7 @@ class Successor:
 
     def may_have_been_let_go(self) -> None:
         """After a restart of the controller: the last grant was given at the latest now."""
-        self._still_running_for(self._timings.launch_s + self._timings.contact_s)
+        self._still_running_for(self._timings.contact_s)
 
     def _still_running_for(self, seconds: float) -> None:
         self.contact_until = max(self.contact_until, self._clock.boottime() + seconds)
