@@ -17,6 +17,8 @@ from exporter.classify import ProcessClass
 from offloader.adapters.processes import ProcessSource
 from offloader.model import Process
 
+pytestmark = pytest.mark.slow
+
 PYTHON = "/usr/bin/python3"  # an ordinary user may run it too
 READY = "print('ready', flush=True)\n"
 FOR_EVER = "import sys; sys.stdin.read()"

@@ -18,6 +18,8 @@ from offloader.adapters.prometheus import PrometheusSource
 from offloader.config import series
 from offloader.model import Reason, Resource, Role, Rule, Truth
 
+pytestmark = pytest.mark.slow
+
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 

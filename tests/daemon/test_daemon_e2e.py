@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 PROMTOOL = PROJECT / ".cache/debian/usr/bin/promtool"
 BURN = "while True: pass"

@@ -47,6 +47,7 @@ def test_every_link_to_a_file_leads_somewhere():
     assert [link for link in links if not (PROJECT / link).exists()] == []
 
 
+@pytest.mark.slow
 def test_a_clone_has_what_the_readme_starts_with_and_installs(tmp_path):
     clone, install = readme.FETCH
     done = typed(clone.replace("<this repository>", shlex.quote(str(PROJECT))), tmp_path, GIT_CONFIG_GLOBAL="/dev/null",
@@ -187,7 +188,7 @@ def test_the_steps_with_a_controller_do_what_the_readme_says(controlled, termina
             terminal.type(line)
         assert controlled.status()["ceiling"] == "observe"
         assert serving.poll() is None
-    assert serving.returncode == 0
+    bed.wait_for(lambda: not controller.socket(controlled.settings).exists(), 20, "the controller to end")
 
 
 def follow(bed, terminal, move_id):

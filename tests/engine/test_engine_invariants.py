@@ -30,6 +30,8 @@ from offloader.model import (
     Truth,
 )
 
+pytestmark = pytest.mark.slow
+
 QUICK = settings(deadline=None, max_examples=100, derandomize=True, suppress_health_check=list(HealthCheck))
 SEQUENCES = settings(QUICK, max_examples=70, stateful_step_count=30)
 GIB = 1 << 30

@@ -14,6 +14,8 @@ import pytest
 
 from offloader.launcher import cgroups, proc
 
+pytestmark = pytest.mark.slow
+
 PYTHON = "/usr/bin/python3"
 USABLE = [one.how for one in cgroups.find() if os.access(one.mount, os.W_OK)]
 WAYS = [

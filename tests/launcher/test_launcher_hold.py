@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FAST = {"lease_s": 0.6, "question_s": 0.1}
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from offloader.launcher.pack import pack
 
+pytestmark = pytest.mark.slow
+
 PYTHON = "/usr/bin/python3"
 
 

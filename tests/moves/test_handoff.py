@@ -11,6 +11,8 @@ import pytest
 from offloader.errors import Refused
 from offloader.model import AttemptState, JobState, MoveState, Reason
 
+pytestmark = pytest.mark.slow
+
 
 async def test_a_move_ends_with_one_copy_at_the_target_and_never_two(world):
     original = world.start_load("--count=0")

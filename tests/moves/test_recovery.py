@@ -8,6 +8,8 @@ from moves_world import World, build
 from offloader.adapters.journal import Journal
 from offloader.model import JobState, MoveState, Reason
 
+pytestmark = pytest.mark.slow
+
 
 async def crash_and_restart(world: World) -> World:
     """Every task of the first life ends where it stands, as with SIGKILL: no roll-back, links cut, journal left."""

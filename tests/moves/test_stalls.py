@@ -7,7 +7,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from offloader.model import MoveState
+
+pytestmark = pytest.mark.slow
 
 SETTLE_30_S = 600.0  # the age of a job whose successor has to settle for 30 s
 

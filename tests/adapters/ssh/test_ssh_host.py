@@ -15,7 +15,7 @@ import pytest
 from offloader.adapters.ssh import SshHost
 from offloader.errors import NodeUnreachable
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 PYTHON = sys.executable
 
 
