@@ -10,9 +10,12 @@ from offloader.errors import JournalError
 
 
 def test_a_capsule_is_readable_by_its_owner_alone(tmp_path):
-    os.umask(0)
-    capsules = CapsuleFiles(tmp_path / "capsules")
-    capsules.put("01JOB", b'{"secret": "x"}')
+    before = os.umask(0)
+    try:
+        capsules = CapsuleFiles(tmp_path / "capsules")
+        capsules.put("01JOB", b'{"secret": "x"}')
+    finally:
+        os.umask(before)
     assert stat.S_IMODE((tmp_path / "capsules").stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "capsules/01JOB.json").stat().st_mode) == 0o600
     assert capsules.get("01JOB") == b'{"secret": "x"}'
