@@ -79,12 +79,20 @@ class Successor:
         return self._unless_failed(await link.expect("launched", *_FAILED, timeout_s=self._timings.launch_s))
 
     async def proven(self, settle_s: float) -> dict[str, Any]:
-        """Wait for its proof of life."""
+        """Wait for its proof of life.
+
+        Raises: Stopped(NOT_PROVEN | what the launcher says), LinkLost: its questions ceased, so by now it has ended
+            itself. However long it has to settle, the original does not stay frozen for a target out of reach.
+        """
         limit = settle_s + self._timings.prove_extra_s
-        try:
-            return self._unless_failed(await self._linked().expect("proven", *_FAILED, timeout_s=limit))
-        except TimeoutError:
-            raise Stopped(Reason.NOT_PROVEN, f"the successor was not proven alive within {limit:g} s") from None
+        deadline = self._clock.boottime() + limit
+        while (now := self._clock.boottime()) < min(deadline, self.contact_until):
+            with contextlib.suppress(TimeoutError):
+                wait_s = min(deadline, self.contact_until) - now
+                return self._unless_failed(await self._linked().expect("proven", *_FAILED, timeout_s=wait_s))
+        if now < deadline:
+            raise LinkLost(f"{self._agent.node.name}: nothing was heard of the successor for as long as its lease")
+        raise Stopped(Reason.NOT_PROVEN, f"the successor was not proven alive within {limit:g} s")
 
     async def own(self) -> bool:
         """Pass ownership; asks until there is an answer, over new connections if need be.
