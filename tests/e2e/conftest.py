@@ -187,9 +187,10 @@ class Testbed:
         self.wait_for(ready.exists, 20, f"{name} to run on {node}")
         return Load(name, node, int(ready.read_text(encoding="ascii")), output, argv)
 
-    def witness_report(self, load: str) -> dict[str, Any]:
-        """`chain`, `overlaps`, `running` of one load."""
-        return dict(json.loads(self.run("witness", "report", "--load", load)))
+    def witness_report(self, load: str, *, gap: float | None = None) -> dict[str, Any]:
+        """`chain`, `overlaps`, `running` of one load; `gap`: the silence (s) that means frozen, if not the usual."""
+        options = () if gap is None else ("--gap", str(gap))
+        return dict(json.loads(self.run("witness", "report", "--load", load, *options)))
 
     def running(self, load: str) -> list[str]:
         """On which nodes copies of a load execute now, one entry per copy."""

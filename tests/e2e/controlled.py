@@ -99,11 +99,13 @@ class Controlled:
             assert time.monotonic() < deadline, f"not over within {seconds} s: {done.stdout[-1500:]}{done.stderr}"
             time.sleep(0.2)
 
-    def one_copy(self, load: str, *, on: str | None = None, seconds: float = 60) -> dict[str, Any]:
+    def one_copy(
+        self, load: str, *, on: str | None = None, seconds: float = 60, gap: float | None = None
+    ) -> dict[str, Any]:
         """The witness sees exactly one copy running, and never saw two at once. Returns its report."""
 
         def one() -> dict[str, Any] | None:
-            report = self.bed.witness_report(load)
+            report = self.bed.witness_report(load, gap=gap)
             return report if len(report["running"]) == 1 else None
 
         time.sleep(1.2)  # the witness calls a copy running for a second after its last sign of life
