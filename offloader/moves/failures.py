@@ -24,7 +24,7 @@ STOPPERS = (Stopped, VerbFailed, LinkLost, ExternalError, JournalError, Refused,
 
 
 def stopped_by(error: BaseException, during: str) -> Stopped:
-    """The reason behind any of STOPPERS, with what was being done at that time."""
+    """The reason behind any of STOPPERS, or a fault of ours, with what was being done at that time."""
     if isinstance(error, Stopped):
         return error
     return Stopped(_reason(error), _sentence(error, during))
@@ -49,4 +49,6 @@ def _reason(error: BaseException) -> Reason:
 def _sentence(error: BaseException, during: str) -> str:
     if isinstance(error, TimeoutError):
         return f"{during} did not happen in time"
+    if not isinstance(error, STOPPERS):  # a fault of ours, whose text may hold anything
+        return f"{during} failed: {type(error).__name__}"
     return f"{during}: {error}"

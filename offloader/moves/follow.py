@@ -77,10 +77,10 @@ class Follower:
             return None
         try:
             # Its launcher died with the submission: what is left of the job must not go on unseen.
-            await self._agent.verb("fence", self._directory)
+            fenced = await self._agent.verb("fence", self._directory)
         except (ExternalError, VerbFailed):
             return None
-        return Completion()
+        return Completion() if fenced.get("dead") else None
 
     def _ended(self, completion: Completion) -> Job:
         now = self._tools.clock.time()

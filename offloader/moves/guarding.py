@@ -116,7 +116,9 @@ class Guard:
 
     async def thaw(self) -> tuple[str, ...]:
         """Let the original run again. Returns the files that changed meanwhile: not empty means it is still frozen."""
-        event = await self._ask("thaw", "thawed", "changed", "gone", timeout_s=self._timings.end_s)
+        event = await self._ask("thaw", "thawed", "changed", "gone", "failed", timeout_s=self._timings.end_s)
+        if event["event"] == "failed":
+            raise Stopped(_reason(event, Reason.WATCHDOG_LOST), str(event.get("detail", "it could not be thawed")))
         await self._stop_beat()
         match event["event"]:
             case "changed":
@@ -127,7 +129,9 @@ class Guard:
 
     async def end(self) -> None:
         """Kill the frozen original, and wait until every pidfd says that it is gone."""
-        await self._ask("end", "ended", "gone", timeout_s=self._timings.end_s)
+        event = await self._ask("end", "ended", "failed", timeout_s=self._timings.end_s)
+        if event["event"] == "failed":
+            raise Stopped(_reason(event, Reason.WATCHDOG_LOST), str(event.get("detail", "it could not be ended")))
         await self._stop_beat()
 
     async def quit(self) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
 from offloader.backends.base import NodeAddress, Submission, SubmissionState
+from offloader.errors import JournalError
 from offloader.model import Move, MoveState, Reason, Reservation, ReservationKind
 from offloader.moves.capsule import compose, differences
 from offloader.moves.failures import STOPPERS, Stopped, stopped_by
@@ -19,6 +22,8 @@ from offloader.moves.successor import Successor
 from offloader.moves.tools import Tools
 
 __all__ = ["Handoff"]
+
+log = logging.getLogger(__name__)
 
 
 class Handoff:
@@ -70,7 +75,12 @@ class Handoff:
                 self._forward.cancel()
                 raise
             return await self._back(self._interruption)
-        except STOPPERS as error:
+        except Exception as error:  # the move's own boundary: whatever it was, the original must not stay behind
+            if not isinstance(error, STOPPERS):
+                # Where, but not its text: it may hold anything, environments too.
+                log.warning("%s: %s\n%s", self.move.id, self._doing, "".join(traceback.format_tb(error.__traceback__)))
+                if self._irrevocable:
+                    raise
             return await self._back(stopped_by(error, self._doing))
         finally:
             await self._leave()
@@ -152,6 +162,7 @@ class Handoff:
         self._doing = "freezing the original"
         self._may_go_on()
         await self.guard.arm([member.identity for member in plan.candidate.members])
+        self._may_go_on()
         self._frozen_at = self.tools.clock.boottime()
         event = await self.guard.freeze()
         self._to(MoveState.FROZEN, detail=f"{len(event.get('pids', ()))} processes, {event.get('how', '')}")
@@ -182,7 +193,7 @@ class Handoff:
             await self._end()
         if self.move.state is MoveState.ENDED:
             await self.guard.quit()
-            self._to(MoveState.DONE)
+            await self._surely(MoveState.DONE)
 
     async def _own(self) -> None:
         if not await self._holding():
@@ -197,7 +208,7 @@ class Handoff:
         if not owned:
             await self._again(self.guard.unhold)
             raise Stopped(Reason.LINK_LOST, "the successor had given up before ownership could pass")
-        self._to(MoveState.OWNED, downtime_s=self._downtime_s)
+        await self._surely(MoveState.OWNED, downtime_s=self._downtime_s)
 
     async def _holding(self) -> bool:
         if self.guard.state == "holding":
@@ -214,14 +225,14 @@ class Handoff:
 
     async def _adopted_holding(self) -> bool:
         await self._again(self.guard.adopt)
-        return self.guard.state == "holding"
+        return self.guard.state in ("holding", "gone")
 
     async def _end(self) -> None:
         self._doing = "ending the original"
         if self.guard.state == "absent":
             await self._again(self.guard.adopt)
         await self._again(self.guard.end)
-        self._to(MoveState.ENDED)
+        await self._surely(MoveState.ENDED)
 
     async def _again(self, step: Any) -> None:
         """Until it is answered: past ownership there is no way back, only waiting for contact."""
@@ -243,9 +254,12 @@ class Handoff:
                 self.tools.store.save_attempt(replace(attempt, pid=pid))
 
     def _note_unanswered(self, detail: str) -> None:
-        self.tools.store.set_fact(self.move.id, "unanswered", detail)
+        with contextlib.suppress(JournalError):
+            self.tools.store.set_fact(self.move.id, "unanswered", detail)
 
     def _may_go_on(self) -> None:
+        if self._interruption is not None:  # its cancellation may have been swallowed on the way
+            raise self._interruption
         forbidden = self.tools.forbidden(self.move)
         if forbidden is not None:
             raise Stopped(*forbidden)
@@ -254,6 +268,17 @@ class Handoff:
         before = self.move.state
         self.move = self.tools.store.transition(self.move.id, state, t=self.tools.clock.time(), **fields)
         self.tools.on_transition(self.move, before)
+
+    async def _surely(self, state: MoveState, **fields: Any) -> None:
+        """Past ownership a journal that fails delays; it undoes nothing."""
+        while True:
+            try:
+                self._to(state, **fields)
+            except JournalError as error:
+                log.warning("%s is %s, not written yet: %s", self.move.id, state, error)
+                await self.tools.clock.sleep(self.tools.timings.retry_s)
+            else:
+                return
 
     async def _back(self, stopped: Stopped) -> Move:
         self.move = await roll_back(self, stopped)

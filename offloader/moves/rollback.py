@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from typing import TYPE_CHECKING
 
 from offloader.errors import ExternalError, JournalError
 from offloader.model import Attempt, AttemptState, Move, MoveState, Reason
-from offloader.moves.agent import Agent
+from offloader.moves.agent import Agent, VerbFailed
 from offloader.moves.failures import STOPPERS, Stopped, stopped_by
 from offloader.moves.successor import Successor
 
@@ -17,19 +18,19 @@ if TYPE_CHECKING:
 
 __all__ = ["roll_back"]
 
+log = logging.getLogger(__name__)
+
 
 async def roll_back(handoff: Handoff, stopped: Stopped) -> Move:
     """Successor confirmed dead, original running again, nothing reserved. Returns the move in its final state."""
-    tools = handoff.tools
-    _journal(handoff, MoveState.ROLLING_BACK, reason=stopped.reason, detail=stopped.detail)
+    with contextlib.suppress(JournalError):  # a full disk must not keep a process frozen: written at the end
+        _journal(handoff, MoveState.ROLLING_BACK, stopped.reason, stopped.detail)
     if not await handoff.successor.confirm_dead():
         return await _end_against_all_odds(handoff)
-    outcome = await _revive(handoff, stopped)
+    state, detail = await _revive(handoff, stopped)
     await _withdraw(handoff)
-    tools.store.release(handoff.move.id)
     await handoff.guard.quit()
-    state, detail = outcome
-    _journal(handoff, state, reason=stopped.reason, detail=detail)
+    await _conclude(handoff, state, stopped.reason, detail)
     return handoff.move
 
 
@@ -37,48 +38,79 @@ async def _revive(handoff: Handoff, stopped: Stopped) -> tuple[MoveState, str]:
     """The original goes on. Asked until the guard answers: a frozen process is never forgotten."""
     while True:
         try:
-            if handoff.guard.state == "absent" and not await handoff.guard.adopt():
-                return MoveState.ROLLED_BACK, stopped.detail
-            changed = await handoff.guard.thaw()
-            break
+            return await _try_to_revive(handoff, stopped)
         except STOPPERS as error:
-            handoff.tools.store.set_fact(handoff.move.id, "unanswered", stopped_by(error, "thawing").detail)
+            with contextlib.suppress(JournalError):
+                handoff.tools.store.set_fact(handoff.move.id, "unanswered", stopped_by(error, "thawing").detail)
             await handoff.tools.clock.sleep(handoff.tools.timings.retry_s)
             handoff.guard.state = "absent"
+
+
+async def _try_to_revive(handoff: Handoff, stopped: Stopped) -> tuple[MoveState, str]:
+    guard = handoff.guard
+    if guard.state == "absent" and not await guard.adopt():
+        return MoveState.ROLLED_BACK, stopped.detail
+    if guard.state == "ended":  # a roll-back before this one got so far, and perhaps no further
+        return await _restart_here(handoff, "its files")
+    changed = await guard.thaw()
     if changed:
-        return await _restart_here(handoff, changed)
-    if handoff.guard.state == "gone":
-        return MoveState.ROLLED_BACK, f"{stopped.detail}; the original ended by itself meanwhile"
+        await guard.end()
+        return await _restart_here(handoff, ", ".join(changed))
+    if guard.state == "gone":
+        return _without_original(handoff, stopped)
     return MoveState.ROLLED_BACK, stopped.detail
 
 
-async def _restart_here(handoff: Handoff, changed: tuple[str, ...]) -> tuple[MoveState, str]:
+def _without_original(handoff: Handoff, stopped: Stopped) -> tuple[MoveState, str]:
+    """It ended by itself before it was touched; or it was killed while we held it, and nothing is left."""
+    if MoveState.FROZEN not in (step.state for step in handoff.tools.store.timeline(handoff.move.id)):
+        return MoveState.ROLLED_BACK, f"{stopped.detail}; the original ended by itself meanwhile"
+    killed = "the original was killed while it was frozen (by its owner, for lack of memory, or by a reboot)"
+    return MoveState.LOST, f"{stopped.detail}; {killed}"
+
+
+async def _restart_here(handoff: Handoff, changed: str) -> tuple[MoveState, str]:
     """The successor wrote to the original's files: thawed onto them it would corrupt them, so it starts again here."""
     tools, move = handoff.tools, handoff.move
-    await handoff.guard.end()
     capsule = tools.capsules.get(move.job)
     if capsule is None:
-        return MoveState.LOST, f"{changed[0]} was changed by the successor and the capsule is gone"
-    epoch = move.to_epoch + 1
+        return MoveState.LOST, f"{changed} changed by the successor, and the capsule is gone"
     agent = tools.agents[move.source]
-    here = Successor(agent, move.job, epoch, tools.timings, tools.clock)
     try:
-        pid = await _launch(here, agent, _for_epoch(capsule, epoch))
+        epoch, pid = await _launch(handoff, agent, capsule)
     except STOPPERS as error:
-        return (
-            MoveState.LOST,
-            f"{changed[0]} was changed; starting again here failed: {stopped_by(error, 'restart').detail}",
-        )
-    finally:
-        await here.leave()
-    tools.store.save_attempt(
-        Attempt(move.job, epoch, move.source, "local", None, pid, AttemptState.RUNNING, tools.clock.time())
-    )
-    return MoveState.ROLLED_BACK, f"restarted on {move.source}, since the successor had changed {', '.join(changed)}"
+        why = stopped_by(error, "restart").detail
+        return MoveState.LOST, f"{changed} changed by the successor; starting again here failed: {why}"
+    attempt = Attempt(move.job, epoch, move.source, "local", None, pid, AttemptState.RUNNING, tools.clock.time())
+    with contextlib.suppress(JournalError):
+        tools.store.save_attempt(attempt)
+    return MoveState.ROLLED_BACK, f"restarted on {move.source}, since the successor had changed {changed}"
 
 
-async def _launch(here: Successor, agent: Agent, capsule: bytes) -> int | None:
-    """Start the job from its capsule on this node; returns its process id."""
+async def _launch(handoff: Handoff, agent: Agent, capsule: bytes) -> tuple[int, int | None]:
+    """Start the job from its capsule on this node, unless a roll-back before this one has done it: epoch and pid."""
+    tools, move = handoff.tools, handoff.move
+    epoch = move.to_epoch
+    while True:
+        epoch += 1
+        here = Successor(agent, move.job, epoch, tools.timings, tools.clock)
+        here.may_have_been_let_go()
+        try:
+            try:
+                await here.place(_for_epoch(capsule, epoch))
+            except VerbFailed as error:
+                if error.code != "EXISTS":
+                    raise
+                if await here.confirm_dead():
+                    continue
+                return epoch, None
+            return epoch, await _let_go(handoff, agent, here)
+        finally:
+            await here.leave()
+
+
+async def _let_go(handoff: Handoff, agent: Agent, here: Successor) -> int | None:
+    """From *placed* to *owned*; the process id. Raises STOPPERS: nothing runs."""
 
     async def on_its_own() -> str | None:
         return None
@@ -86,12 +118,18 @@ async def _launch(here: Successor, agent: Agent, capsule: bytes) -> int | None:
     async def nobody_to_tell() -> None:
         return None
 
-    await here.place(capsule)
     await agent.verb("hold", here.directory, "--detach")
     await here.held(on_its_own)
     launched = await here.go(0.0, nobody_to_tell)
     await here.proven(0.0)
-    await here.own()
+    while True:
+        try:
+            owned = await here.own()
+            break
+        except STOPPERS:
+            await handoff.tools.clock.sleep(handoff.tools.timings.retry_s)
+    if not owned:
+        raise Stopped(Reason.LAUNCH_FAILED, "it gave up before it was running")
     return launched.get("pid")
 
 
@@ -114,25 +152,34 @@ async def _end_against_all_odds(handoff: Handoff) -> Move:
     """It says that it owns although nobody passed it ownership: of two copies, the one that runs stays."""
     while True:
         try:
-            await handoff.guard.adopt()
-            await handoff.guard.end()
+            if await handoff.guard.adopt():
+                await handoff.guard.end()
             break
         except STOPPERS:
             await handoff.tools.clock.sleep(handoff.tools.timings.retry_s)
     await handoff.guard.quit()
     detail = "the successor says that it owns the work although ownership was never passed: the original was ended"
-    _journal(handoff, MoveState.LOST, reason=Reason.LAUNCH_FAILED, detail=detail)
+    await _conclude(handoff, MoveState.LOST, Reason.LAUNCH_FAILED, detail)
     return handoff.move
 
 
-def _journal(handoff: Handoff, state: MoveState, *, reason: Reason | None = None, detail: str = "") -> None:
-    """Write the state down; a full disk must not keep a process frozen, so here it only shows in the move."""
-    if handoff.move.state is state:
+async def _conclude(handoff: Handoff, state: MoveState, reason: Reason, detail: str) -> None:
+    """The end, which also gives back what was reserved. Nothing is frozen any more: the journal may take its time."""
+    while True:
+        try:
+            _journal(handoff, MoveState.ROLLING_BACK, reason, detail)
+            _journal(handoff, state, reason, detail)
+        except JournalError as error:
+            log.warning("%s is %s, not written yet: %s", handoff.move.id, state, error)
+            await handoff.tools.clock.sleep(handoff.tools.timings.retry_s)
+        else:
+            return
+
+
+def _journal(handoff: Handoff, state: MoveState, reason: Reason, detail: str) -> None:
+    """Write the state down, once. Raises JournalError."""
+    before, tools = handoff.move.state, handoff.tools
+    if before is state:
         return
-    before = handoff.move.state
-    tools = handoff.tools
-    with contextlib.suppress(JournalError):
-        handoff.move = tools.store.transition(
-            handoff.move.id, state, t=tools.clock.time(), reason=reason, detail=detail
-        )
-        tools.on_transition(handoff.move, before)
+    handoff.move = tools.store.transition(handoff.move.id, state, t=tools.clock.time(), reason=reason, detail=detail)
+    tools.on_transition(handoff.move, before)

@@ -121,7 +121,7 @@ class Successor:
         while True:
             try:
                 return await self._try_to_end()
-            except (LinkLost, NodeUnreachable, TimeoutError):
+            except (LinkLost, NodeUnreachable, VerbFailed, TimeoutError):
                 await self.leave()
                 if self._clock.boottime() >= self.contact_until:
                     return True  # its lease has run out: it has killed itself (Hand-off 6)
@@ -163,7 +163,9 @@ class Successor:
             raise LinkLost(f"{self._agent.node.name}: the launcher lives but does not answer")
         if status.get("state") in ("owned", "exited"):
             return False
-        await self._agent.verb("fence", self.directory)
+        if not (await self._agent.verb("fence", self.directory)).get("dead"):
+            self._still_running_for(self._timings.contact_s)  # without its launcher no lease ends it
+            raise LinkLost(f"{self._agent.node.name}: something of the successor survives being killed")
         return True
 
     async def _reconnect_for_answer(self) -> bool | None:

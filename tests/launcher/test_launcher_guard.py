@@ -180,8 +180,20 @@ def test_a_link_alone_is_no_contact(bench, counter):
         time.sleep(0.3)
         link.send(do="alive", for_s=0.6)
     assert not counter.runs()
-    assert link.expect("thawed")
+    assert link.expect("thawed")["unasked"]
     assert counter.runs(5)
+
+
+def test_contact_with_a_number_is_confirmed_with_the_state(bench, counter):
+    """A lease is granted on this answer alone: it must tell when the watchdog was faster."""
+    *_, link, _ = _frozen(bench, [counter.pid], limit_s=5)
+    link.send(do="alive", for_s=0.3, seq=1)
+    answer = link.expect("alive")
+    assert (answer["seq"], answer["state"]) == (1, "frozen")
+    assert link.expect("thawed")["unasked"]
+    link.send(do="alive", for_s=5, seq=2)
+    answer = link.expect("alive")
+    assert (answer["seq"], answer["state"]) == (2, "thawed")
 
 
 def test_hold_keeps_it_frozen_without_contact_and_unhold_gives_it_back_to_the_watchdog(bench, counter):
