@@ -87,7 +87,8 @@ def usable(
 def predict(candidate: Candidate, node: NodeView, taken: Capacity) -> dict[Resource, float]:
     """The node's pressures with the candidate on it.
 
-    What the ledger holds may not show in the node's pressure yet (moves in flight): the larger of both counts.
+    What the ledger holds comes on top of the present pressure: a move in flight does not show in it yet. For the short
+    time in which it is in both, the node takes less than it could.
     """
     promised = shares(taken, node.total)
     added = shares(candidate.usage, node.total)
@@ -95,7 +96,7 @@ def predict(candidate: Candidate, node: NodeView, taken: Capacity) -> dict[Resou
     for resource in _concerned(candidate):
         reading = node.pressure.get(resource)
         present = reading.value if reading is not None and reading.value is not None else 0.0
-        found[resource] = max(present, promised.get(resource, 0.0)) + added.get(resource, 0.0)
+        found[resource] = present + promised.get(resource, 0.0) + added.get(resource, 0.0)
     return found
 
 

@@ -91,9 +91,16 @@ def test_capacity_is_the_offer_less_the_ledger(make):
 
 def test_what_is_reserved_counts_before_it_shows(make):
     """A move in flight does not show in the pressure yet: 3 reserved and 3 new cores of 8 are 75 %."""
-    large = make.candidate(cores=3.0)
-    assert refusals(make, make.node(), large, reserved={"gpu1": Capacity(3.0)}) == [Reason.TARGET_BUSY]
-    assert refusals(make, make.node(), large, reserved={"gpu1": Capacity(2.5)}) == []
+    large, idle = make.candidate(cores=3.0), make.node(cpu=0.0)
+    assert refusals(make, idle, large, reserved={"gpu1": Capacity(3.0)}) == [Reason.TARGET_BUSY]
+    assert refusals(make, idle, large, reserved={"gpu1": Capacity(2.5)}) == []
+
+
+def test_what_is_reserved_comes_on_top_of_what_runs_there_already(make):
+    """25 % in use, 25 % on its way, 25 % to come: the worker would be over 72 %, though no two of them are."""
+    job = make.candidate(cores=2.0)
+    assert refusals(make, make.node(cpu=0.25), job, reserved={"gpu1": Capacity(2.0)}) == [Reason.TARGET_BUSY]
+    assert refusals(make, make.node(cpu=0.20), job, reserved={"gpu1": Capacity(2.0)}) == []
 
 
 def test_a_busy_gpu_keeps_only_gpu_work_away(make):
