@@ -46,11 +46,11 @@ class Follower:
 
     async def stop(self, signal: int, grace_s: float) -> None:
         """End the job for its owner: the signal, then KILL after `grace_s`. Raises LinkLost, NodeUnreachable."""
-        self._cancelled = True
         link = await self._agent.link(self._directory)
         try:
             await link.expect("hello", timeout_s=self._tools.timings.verb_s)
             await link.send({"do": "stop", "signal": signal, "grace_s": grace_s})
+            self._cancelled = True
             await link.expect("exited", timeout_s=grace_s + self._tools.timings.end_s)
         finally:
             await link.close()
