@@ -104,7 +104,7 @@ def _workers(view: View) -> Iterator[Document]:
     down = [node for node in view.snapshot.nodes.values() if node.role is Role.WORKER and not node.up]
     if len(down) > 1:
         names = ", ".join(node.name for node in down)
-        yield _problem(Reason.TARGET_DOWN, f"{len(down)} workers are down: {names}", "grid-offloader cluster check")
+        yield _problem(Reason.TARGET_DOWN, f"{len(down)} workers are down: {names}", REMEDIES[Reason.DOWN])
     elif down:
         text = f"worker {down[0].name} is down: {down[0].offer_reason}"
-        yield _problem(Reason.TARGET_DOWN, text, "grid-offloader cluster check")
+        yield _problem(Reason.TARGET_DOWN, text, REMEDIES[Reason.DOWN])

@@ -15,10 +15,9 @@ from offloader.errors import JournalError
 from offloader.model import Move, MoveState, Reason, Reservation, ReservationKind
 from offloader.moves.capsule import compose, differences
 from offloader.moves.failures import STOPPERS, Stopped, stopped_by
-from offloader.moves.guarding import Guard
+from offloader.moves.in_flight import InFlight
 from offloader.moves.plan import MovePlan
 from offloader.moves.rollback import roll_back
-from offloader.moves.successor import Successor
 from offloader.moves.tools import Tools
 
 __all__ = ["Handoff"]
@@ -26,14 +25,11 @@ __all__ = ["Handoff"]
 log = logging.getLogger(__name__)
 
 
-class Handoff:
+class Handoff(InFlight):
     """Carries one move from *planned* to *done*, or back."""
 
     def __init__(self, move: Move, tools: Tools) -> None:
-        self.move = move
-        self.tools = tools
-        self.guard = Guard(tools.agents[move.source], move, tools.timings)
-        self.successor = Successor(tools.agents[move.target], move.job, move.to_epoch, tools.timings, tools.clock)
+        super().__init__(move, tools)
         self._doing = "planning"
         self._forward: asyncio.Task[None] | None = None
         self._interruption: Stopped | None = None
@@ -83,7 +79,7 @@ class Handoff:
                     raise
             return await self._back(stopped_by(error, self._doing))
         finally:
-            await self._leave()
+            await self.leave()
         return self.move
 
     async def _all_of(self, plan: MovePlan) -> None:
@@ -95,7 +91,7 @@ class Handoff:
         await self._freeze(plan)
         self._doing = "saving the original's state"
         await strategy.save(self.guard)
-        self._to(MoveState.SAVED)
+        self.to(MoveState.SAVED)
         await self._go(strategy.settle_s(plan.candidate.age_s))
         self._commit_to_owning()
         await self._finish()
@@ -110,7 +106,7 @@ class Handoff:
         self.tools.capsules.put(self.move.job, capsule)
         await self.successor.place(capsule)
         self._refuse(await self.successor.check())
-        self._to(MoveState.PREFLIGHTED)
+        self.to(MoveState.PREFLIGHTED)
 
     def _refuse(self, obstacles: tuple[Any, ...]) -> None:
         if obstacles:
@@ -128,7 +124,7 @@ class Handoff:
             created_t=self.tools.clock.time(),
         )
         self.tools.store.reserve(reservation, plan.available)
-        self._to(MoveState.RESERVED)
+        self.to(MoveState.RESERVED)
 
     async def _submit(self, plan: MovePlan) -> None:
         self._doing = f"submitting to {self.move.backend}"
@@ -142,13 +138,13 @@ class Handoff:
         )
         self._may_go_on()
         # Journalled first: a submission that we do not know of could not be revoked.
-        self._to(MoveState.QUEUED, submission_id=submission.id)
+        self.to(MoveState.QUEUED, submission_id=submission.id)
         await self.tools.backends[self.move.backend].submit(submission)
 
     async def _hold(self) -> None:
         self._doing = "waiting for the launcher"
         await self.successor.held(self._submission_over)
-        self._to(MoveState.HELD)
+        self.to(MoveState.HELD)
 
     async def _submission_over(self) -> str | None:
         """A sentence when the backend says that the submission ended before its launcher was reached."""
@@ -165,24 +161,24 @@ class Handoff:
         self._may_go_on()
         self._frozen_at = self.tools.clock.boottime()
         event = await self.guard.freeze()
-        self._to(MoveState.FROZEN, detail=f"{len(event.get('pids', ()))} processes, {event.get('how', '')}")
+        self.to(MoveState.FROZEN, detail=f"{len(event.get('pids', ()))} processes, {event.get('how', '')}")
 
     async def _go(self, settle_s: float) -> None:
         self._doing = "starting the successor"
         self._may_go_on()
         # Journalled first: after a crash right here, a successor may run.
-        self._to(MoveState.GO)
+        self.to(MoveState.GO)
         launched = await self.successor.go(settle_s, self.guard.still_frozen)
         self._downtime_s = self.tools.clock.boottime() - self._frozen_at
         self._note_pid(launched.get("pid"))
         self._doing = "proving the successor"
         proof = await self.successor.proven(settle_s)
-        self._to(MoveState.PROVEN, detail=str(proof.get("how", "")))
+        self.to(MoveState.PROVEN, detail=str(proof.get("how", "")))
 
     def _commit_to_owning(self) -> None:
         self._doing = "passing ownership"
         self._may_go_on()
-        self._to(MoveState.OWNING)
+        self.to(MoveState.OWNING)
         self._irrevocable = True
 
     async def _finish(self) -> None:
@@ -264,16 +260,11 @@ class Handoff:
         if forbidden is not None:
             raise Stopped(*forbidden)
 
-    def _to(self, state: MoveState, **fields: Any) -> None:
-        before = self.move.state
-        self.move = self.tools.store.transition(self.move.id, state, t=self.tools.clock.time(), **fields)
-        self.tools.on_transition(self.move, before)
-
     async def _surely(self, state: MoveState, **fields: Any) -> None:
         """Past ownership a journal that fails delays; it undoes nothing."""
         while True:
             try:
-                self._to(state, **fields)
+                self.to(state, **fields)
             except JournalError as error:
                 log.warning("%s is %s, not written yet: %s", self.move.id, state, error)
                 await self.tools.clock.sleep(self.tools.timings.retry_s)
@@ -283,7 +274,3 @@ class Handoff:
     async def _back(self, stopped: Stopped) -> Move:
         self.move = await roll_back(self, stopped)
         return self.move
-
-    async def _leave(self) -> None:
-        await self.successor.leave()
-        await self.guard.leave()

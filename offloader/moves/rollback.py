@@ -5,79 +5,76 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from typing import TYPE_CHECKING
 
 from offloader.errors import ExternalError, JournalError
 from offloader.model import Attempt, AttemptState, Move, MoveState, Reason
 from offloader.moves.agent import Agent, VerbFailed
 from offloader.moves.failures import STOPPERS, Stopped, stopped_by
+from offloader.moves.in_flight import InFlight
 from offloader.moves.successor import Successor
-
-if TYPE_CHECKING:
-    from offloader.moves.handoff import Handoff
 
 __all__ = ["roll_back"]
 
 log = logging.getLogger(__name__)
 
 
-async def roll_back(handoff: Handoff, stopped: Stopped) -> Move:
+async def roll_back(flight: InFlight, stopped: Stopped) -> Move:
     """Successor confirmed dead, original running again, nothing reserved. Returns the move in its final state."""
     with contextlib.suppress(JournalError):  # a full disk must not keep a process frozen: written at the end
-        _journal(handoff, MoveState.ROLLING_BACK, stopped.reason, stopped.detail)
-    if not await handoff.successor.confirm_dead():
-        return await _end_against_all_odds(handoff)
-    state, detail = await _revive(handoff, stopped)
-    await _withdraw(handoff)
-    await handoff.guard.quit()
-    await _conclude(handoff, state, stopped.reason, detail)
-    return handoff.move
+        _journal(flight, MoveState.ROLLING_BACK, stopped.reason, stopped.detail)
+    if not await flight.successor.confirm_dead():
+        return await _end_against_all_odds(flight)
+    state, detail = await _revive(flight, stopped)
+    await _withdraw(flight)
+    await flight.guard.quit()
+    await _conclude(flight, state, stopped.reason, detail)
+    return flight.move
 
 
-async def _revive(handoff: Handoff, stopped: Stopped) -> tuple[MoveState, str]:
+async def _revive(flight: InFlight, stopped: Stopped) -> tuple[MoveState, str]:
     """The original goes on. Asked until the guard answers: a frozen process is never forgotten."""
     while True:
         try:
-            return await _try_to_revive(handoff, stopped)
+            return await _try_to_revive(flight, stopped)
         except STOPPERS as error:
             with contextlib.suppress(JournalError):
-                handoff.tools.store.set_fact(handoff.move.id, "unanswered", stopped_by(error, "thawing").detail)
-            await handoff.tools.clock.sleep(handoff.tools.timings.retry_s)
-            handoff.guard.state = "absent"
+                flight.tools.store.set_fact(flight.move.id, "unanswered", stopped_by(error, "thawing").detail)
+            await flight.tools.clock.sleep(flight.tools.timings.retry_s)
+            flight.guard.state = "absent"
 
 
-async def _try_to_revive(handoff: Handoff, stopped: Stopped) -> tuple[MoveState, str]:
-    guard = handoff.guard
+async def _try_to_revive(flight: InFlight, stopped: Stopped) -> tuple[MoveState, str]:
+    guard = flight.guard
     if guard.state == "absent" and not await guard.adopt():
         return MoveState.ROLLED_BACK, stopped.detail
     if guard.state == "ended":  # a roll-back before this one got so far, and perhaps no further
-        return await _restart_here(handoff, "its files")
+        return await _restart_here(flight, "its files")
     changed = await guard.thaw()
     if changed:
         await guard.end()
-        return await _restart_here(handoff, ", ".join(changed))
+        return await _restart_here(flight, ", ".join(changed))
     if guard.state == "gone":
-        return _without_original(handoff, stopped)
+        return _without_original(flight, stopped)
     return MoveState.ROLLED_BACK, stopped.detail
 
 
-def _without_original(handoff: Handoff, stopped: Stopped) -> tuple[MoveState, str]:
+def _without_original(flight: InFlight, stopped: Stopped) -> tuple[MoveState, str]:
     """It ended by itself before it was touched; or it was killed while we held it, and nothing is left."""
-    if MoveState.FROZEN not in (step.state for step in handoff.tools.store.timeline(handoff.move.id)):
+    if MoveState.FROZEN not in (step.state for step in flight.tools.store.timeline(flight.move.id)):
         return MoveState.ROLLED_BACK, f"{stopped.detail}; the original ended by itself meanwhile"
     killed = "the original was killed while it was frozen (by its owner, for lack of memory, or by a reboot)"
     return MoveState.LOST, f"{stopped.detail}; {killed}"
 
 
-async def _restart_here(handoff: Handoff, changed: str) -> tuple[MoveState, str]:
+async def _restart_here(flight: InFlight, changed: str) -> tuple[MoveState, str]:
     """The successor wrote to the original's files: thawed onto them it would corrupt them, so it starts again here."""
-    tools, move = handoff.tools, handoff.move
+    tools, move = flight.tools, flight.move
     capsule = tools.capsules.get(move.job)
     if capsule is None:
         return MoveState.LOST, f"{changed} changed by the successor, and the capsule is gone"
     agent = tools.agents[move.source]
     try:
-        epoch, pid = await _launch(handoff, agent, capsule)
+        epoch, pid = await _launch(flight, agent, capsule)
     except STOPPERS as error:
         why = stopped_by(error, "restart").detail
         return MoveState.LOST, f"{changed} changed by the successor; starting again here failed: {why}"
@@ -87,9 +84,9 @@ async def _restart_here(handoff: Handoff, changed: str) -> tuple[MoveState, str]
     return MoveState.ROLLED_BACK, f"restarted on {move.source}, since the successor had changed {changed}"
 
 
-async def _launch(handoff: Handoff, agent: Agent, capsule: bytes) -> tuple[int, int | None]:
+async def _launch(flight: InFlight, agent: Agent, capsule: bytes) -> tuple[int, int | None]:
     """Start the job from its capsule on this node, unless a roll-back before this one has done it: epoch and pid."""
-    tools, move = handoff.tools, handoff.move
+    tools, move = flight.tools, flight.move
     epoch = move.to_epoch
     while True:
         epoch += 1
@@ -104,12 +101,12 @@ async def _launch(handoff: Handoff, agent: Agent, capsule: bytes) -> tuple[int, 
                 if await here.confirm_dead():
                     continue
                 return epoch, None
-            return epoch, await _let_go(handoff, agent, here)
+            return epoch, await _let_go(flight, agent, here)
         finally:
             await here.leave()
 
 
-async def _let_go(handoff: Handoff, agent: Agent, here: Successor) -> int | None:
+async def _let_go(flight: InFlight, agent: Agent, here: Successor) -> int | None:
     """From *placed* to *owned*; the process id. Raises STOPPERS: nothing runs."""
 
     async def on_its_own() -> str | None:
@@ -127,7 +124,7 @@ async def _let_go(handoff: Handoff, agent: Agent, here: Successor) -> int | None
             owned = await here.own()
             break
         except STOPPERS:
-            await handoff.tools.clock.sleep(handoff.tools.timings.retry_s)
+            await flight.tools.clock.sleep(flight.tools.timings.retry_s)
     if not owned:
         raise Stopped(Reason.LAUNCH_FAILED, "it gave up before it was running")
     return launched.get("pid")
@@ -140,46 +137,43 @@ def _for_epoch(capsule: bytes, epoch: int) -> bytes:
     return json.dumps(document).encode()
 
 
-async def _withdraw(handoff: Handoff) -> None:
+async def _withdraw(flight: InFlight) -> None:
     """The submission has nothing left to run: take it off the backend's list. Best effort, its capsule is revoked."""
-    submission = handoff.move.submission_id
+    submission = flight.move.submission_id
     if submission is not None:
         with contextlib.suppress(ExternalError, TimeoutError):
-            await handoff.tools.backends[handoff.move.backend].stop(submission)
+            await flight.tools.backends[flight.move.backend].stop(submission)
 
 
-async def _end_against_all_odds(handoff: Handoff) -> Move:
+async def _end_against_all_odds(flight: InFlight) -> Move:
     """It says that it owns although nobody passed it ownership: of two copies, the one that runs stays."""
     while True:
         try:
-            if await handoff.guard.adopt():
-                await handoff.guard.end()
+            if await flight.guard.adopt():
+                await flight.guard.end()
             break
         except STOPPERS:
-            await handoff.tools.clock.sleep(handoff.tools.timings.retry_s)
-    await handoff.guard.quit()
+            await flight.tools.clock.sleep(flight.tools.timings.retry_s)
+    await flight.guard.quit()
     detail = "the successor says that it owns the work although ownership was never passed: the original was ended"
-    await _conclude(handoff, MoveState.LOST, Reason.LAUNCH_FAILED, detail)
-    return handoff.move
+    await _conclude(flight, MoveState.LOST, Reason.LAUNCH_FAILED, detail)
+    return flight.move
 
 
-async def _conclude(handoff: Handoff, state: MoveState, reason: Reason, detail: str) -> None:
+async def _conclude(flight: InFlight, state: MoveState, reason: Reason, detail: str) -> None:
     """The end, which also gives back what was reserved. Nothing is frozen any more: the journal may take its time."""
     while True:
         try:
-            _journal(handoff, MoveState.ROLLING_BACK, reason, detail)
-            _journal(handoff, state, reason, detail)
+            _journal(flight, MoveState.ROLLING_BACK, reason, detail)
+            _journal(flight, state, reason, detail)
         except JournalError as error:
-            log.warning("%s is %s, not written yet: %s", handoff.move.id, state, error)
-            await handoff.tools.clock.sleep(handoff.tools.timings.retry_s)
+            log.warning("%s is %s, not written yet: %s", flight.move.id, state, error)
+            await flight.tools.clock.sleep(flight.tools.timings.retry_s)
         else:
             return
 
 
-def _journal(handoff: Handoff, state: MoveState, reason: Reason, detail: str) -> None:
+def _journal(flight: InFlight, state: MoveState, reason: Reason, detail: str) -> None:
     """Write the state down, once. Raises JournalError."""
-    before, tools = handoff.move.state, handoff.tools
-    if before is state:
-        return
-    handoff.move = tools.store.transition(handoff.move.id, state, t=tools.clock.time(), reason=reason, detail=detail)
-    tools.on_transition(handoff.move, before)
+    if flight.move.state is not state:
+        flight.to(state, reason=reason, detail=detail)
