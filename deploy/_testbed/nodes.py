@@ -107,6 +107,7 @@ def crash(settings: Settings, node: Node) -> None:
     if (number := pid(settings, node)) is not None:
         send(number, signal.SIGKILL)
     group(settings, node).kill()
+    wait_until(lambda: pid(settings, node) is None, START_S, f"process 1 of {node.name} to end")
     network.unplug(settings.link(node))
 
 
@@ -144,7 +145,8 @@ def argv(settings: Settings, node: Node, command: Sequence[str], user: str = "ro
     variables = [f"{key}={value}" for key, value in files.environment(settings, user).items()]
     terminal = [f"TERM={os.environ['TERM']}"] if "TERM" in os.environ else []
     become = [] if user == "root" else ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
-    inside = ["env", "-i", "-C", cwd, *variables, *terminal, *become, *command]
+    # A login on a host knows nothing of signals that the test bed's caller ignores (nohup, a shell's background).
+    inside = ["env", "-i", "--default-signal", "-C", cwd, *variables, *terminal, *become, *command]
     return ["nsenter", "--target", str(number), *NAMESPACES, "--", *inside]
 
 

@@ -54,6 +54,10 @@ def stands(document):
     }
 
 
+def last_reason(controlled):
+    return (controlled.status()["last_decision"] or {}).get("reason")
+
+
 def decided(decision):
     """What was decided, without the values of the moment."""
     return {name: decision[name] for name in ("kind", "rule", "node", "mode", "reason", "target")}
@@ -75,6 +79,7 @@ def test_thresholds_are_in_force_within_a_tick_and_everything_survives_kill_9(co
     rules_are_evaluated_with_it(controlled)
 
     move = controlled.start_move(bed.start_load("gpu-master", "flying", cpu=0.1).pid, "gpu2")
+    bed.wait_for(lambda: last_reason(controlled) == "ALREADY_MOVING", 10, "a tick that has seen the move")
     before = auto(controlled, "--status")
     assert [one["id"] for one in before["moves_in_flight"]] == [move]
     assert before["last_decision"] is not None

@@ -98,9 +98,10 @@ def test_as_an_ordinary_user_on_the_real_node():
     """Starts without root, scrapes with every collector successful, and says what it cannot see."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to become somebody else")
+    # Imported before: the checkout may lie where others cannot go.
     code = (
-        "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534);"
         "from exporter.__main__ import build, parse; from prometheus_client import generate_latest;"
+        "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534);"
         "print(generate_latest(build(parse([]))).decode())"
     )
     text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
