@@ -17,6 +17,8 @@ from offloader.moves.guarding import Guard
 from offloader.moves.link import LinkLost
 from offloader.strategies import Restart
 
+pytestmark = pytest.mark.slow
+
 
 def with_tools(world, **changes):
     """The same world, its moves with other tools."""

@@ -7,7 +7,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from offloader.model import MoveState, Reason
+
+pytestmark = pytest.mark.slow
 
 AGE_S = 1200.0  # its successor has to settle for 60 s
 
