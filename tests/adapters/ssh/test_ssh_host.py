@@ -244,10 +244,13 @@ async def test_a_name_without_an_address_is_named(sshd):
 # Many at once
 
 
-async def test_everything_shares_one_connection_and_stays_below_the_servers_limit(sshd, host):
+async def test_everything_shares_one_connection_and_stays_below_the_servers_limit(new_sshd):
+    sshd = new_sshd()  # of its own: the connections of earlier tests may still be closing
+    host = SshHost("gpu1", sshd.settings())
     done = await asyncio.gather(*(host.run(["sh", "-c", f"echo {n}"], timeout_s=30) for n in range(60)))
     assert [each.stdout for each in done] == [f"{n}\n".encode() for n in range(60)]
     assert len(sshd.children()) == 1
+    await host.close()
 
 
 async def test_open_channels_leave_room_for_commands(sshd):
