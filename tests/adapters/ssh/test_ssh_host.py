@@ -276,7 +276,8 @@ async def test_a_server_that_allows_fewer_sessions_is_explained(new_sshd):
     await host.close()
 
 
-async def test_a_connection_that_nobody_uses_is_closed_and_made_again(sshd):
+async def test_a_connection_that_nobody_uses_is_closed_and_made_again(new_sshd):
+    sshd = new_sshd()
     host = SshHost("gpu1", sshd.settings(idle_timeout_s=0.2))
     channel = await host.open(["cat"])
     await host.run(["true"])
