@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from exporter.procfs import maps, net, system
+from exporter.procfs import keys, locks, maps, net, system
 from exporter.procfs import pid as files
 from exporter.procfs.read import read_bytes, read_text
 
@@ -137,6 +137,24 @@ class Procfs:
     def fdinfo(self, number: int, descriptor: int) -> files.FdInfo | None:
         """Offset and open flags of one descriptor."""
         return self._parsed(number, f"fdinfo/{descriptor}", files.parse_fdinfo)
+
+    def locks(self, number: int, descriptor: int) -> frozenset[str]:
+        """The kinds of lock that one open file carries; none also where it cannot be read."""
+        return self._parsed(number, f"fdinfo/{descriptor}", locks.parse_held) or frozenset()
+
+    def waiting_for_locks(self) -> frozenset[tuple[int, int]]:
+        """(pid, inode) of everybody who waits for a file lock."""
+        try:
+            return locks.parse_waiting(read_bytes(self.root / "locks"))
+        except FileNotFoundError:  # a kernel without file locking, or a fixture
+            return frozenset()
+
+    def keys(self) -> tuple[keys.Key, ...]:
+        """The kernel's keys that the reader may see: of another user's as a rule none, not even for root."""
+        try:
+            return keys.parse_keys(read_bytes(self.root / "keys"))
+        except (FileNotFoundError, PermissionError):  # a kernel without keys
+            return ()
 
     def shared_mappings(self, number: int) -> frozenset[maps.SharedMapping] | None:
         """What it maps together with others, or could."""

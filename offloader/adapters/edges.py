@@ -35,12 +35,16 @@ class Pipe:
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What one process holds. `sockets` are inodes, `network` names its network namespace (None: unreadable)."""
+    """What one process holds. `sockets` are inodes, `network` names its network namespace (None: unreadable).
+
+    `locked`: paths of files on which it holds a lock, or waits for one.
+    """
 
     pipes: tuple[Pipe, ...] = ()
     sockets: frozenset[int] = frozenset()
     memory: frozenset[SharedMapping] = frozenset()
     network: int | None = None
+    locked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +62,12 @@ class Tables:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """One process's edges, whether it accepts TCP connections, and whether it has some to other machines."""
+    """One process's edges, whether it accepts TCP connections or has some to other machines, and files it locks."""
 
     edges: frozenset[str] = frozenset()
     listening: bool = False
     remote_tcp: bool = False
+    locked: frozenset[str] = frozenset()
 
 
 def socket_inode(target: str) -> int | None:
@@ -99,7 +104,7 @@ def _links(
             edges.add(f"{OUTSIDE}socket:[{inode}]")
         else:
             edges |= unix.get(inode, frozenset({f"socket:[{inode}]"}))
-    return Links(frozenset(edges), listening, remote)
+    return Links(frozenset(edges), listening, remote, holding.locked)
 
 
 def _unix_edges(peers: Mapping[int, int | None] | None, held: frozenset[int]) -> dict[int, frozenset[str]] | None:

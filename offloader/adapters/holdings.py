@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from exporter.procfs.maps import SharedMapping
 from exporter.procfs.process import Procfs
@@ -18,12 +19,21 @@ _DEVICES = ("/dev/", "/proc/", "/sys/")
 _TCP = ("tcp", "tcp6")
 
 
+@dataclass(frozen=True, slots=True)
+class _NamedFile:
+    """A regular file that others can open too."""
+
+    path: str
+    inode: int
+
+
 def read_links(procfs: Procfs, pids: Iterable[int]) -> dict[int, Links]:
     """The links of every process whose descriptors may be read; for others there is no entry."""
     holdings: dict[int, Holdings] = {}
     complete = True
+    waiting = procfs.waiting_for_locks()
     for pid in pids:
-        found = _holdings(procfs, pid)
+        found = _holdings(procfs, pid, waiting)
         if found is not None:
             holdings[pid] = found
         elif procfs.stat(pid) is not None:  # there, but not for us to read
@@ -33,12 +43,13 @@ def read_links(procfs: Procfs, pids: Iterable[int]) -> dict[int, Links]:
     return links(holdings, Tables(_unix_peers(), tcp, complete))
 
 
-def _holdings(procfs: Procfs, pid: int) -> Holdings | None:
+def _holdings(procfs: Procfs, pid: int, waiting: frozenset[tuple[int, int]]) -> Holdings | None:
     targets = procfs.fds(pid)
     if targets is None:
         return None
     pipes: set[Pipe] = set()
     sockets: set[int] = set()
+    locked: set[str] = set()
     memory = set(procfs.shared_mappings(pid) or ())
     for descriptor, target in targets.items():
         match _thing(procfs, pid, descriptor, target):
@@ -48,14 +59,18 @@ def _holdings(procfs: Procfs, pid: int) -> Holdings | None:
                 memory.add(shared)
             case int() as inode:
                 sockets.add(inode)
+            case _NamedFile() as file:
+                if procfs.locks(pid, descriptor) or (pid, file.inode) in waiting:
+                    locked.add(file.path)
             case None:
                 pass
     network = procfs.file_status(pid, "ns/net") if sockets else None
-    return Holdings(tuple(pipes), frozenset(sockets), frozenset(memory), network.st_ino if network else None)
+    number = network.st_ino if network else None
+    return Holdings(tuple(pipes), frozenset(sockets), frozenset(memory), number, frozenset(locked))
 
 
-def _thing(procfs: Procfs, pid: int, descriptor: int, target: str) -> Pipe | SharedMapping | int | None:
-    """What a descriptor is: an end of a pipe or FIFO, shared memory, a socket's inode; None ties nobody together."""
+def _thing(procfs: Procfs, pid: int, descriptor: int, target: str) -> Pipe | SharedMapping | int | _NamedFile | None:
+    """What a descriptor is: an end of a pipe or FIFO, shared memory, a socket's inode, a file; None: of no interest."""
     if target.startswith("pipe:["):
         return _pipe(procfs, pid, descriptor, target)
     in_memory = target.startswith(_MEMORY_FILES)
@@ -66,6 +81,8 @@ def _thing(procfs: Procfs, pid: int, descriptor: int, target: str) -> Pipe | Sha
         return None
     if in_memory:
         return SharedMapping(status.st_dev, status.st_ino, memory=True)
+    if stat.S_ISREG(status.st_mode):
+        return _NamedFile(target, status.st_ino) if status.st_nlink else None
     name = f"fifo:{status.st_dev}:{status.st_ino}"
     return _pipe(procfs, pid, descriptor, name) if stat.S_ISFIFO(status.st_mode) else None
 

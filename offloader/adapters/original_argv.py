@@ -1,42 +1,15 @@
-"""Whether a process's argv is still what it was started with, and what its environment says of moving."""
+"""Whether a process's argv is still what it was started with."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 
-from exporter.procfs.pid import parse_environ
 from exporter.procfs.process import ProcessFacts
+from offloader.adapters.environment import Environment
 
-__all__ = ["Environment", "look", "rewritten"]
+__all__ = ["rewritten"]
 
-_WISH = b"GRID_OFFLOAD"
 _DELETED = " (deleted)"
-_DEFAULT_PATH = os.defpath
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """The little that is kept of an environment. `path` is dropped with it once argv was checked."""
-
-    readable: bool
-    wish: str | None = None
-    overwritten: bool = False
-    path: str = field(default=_DEFAULT_PATH, repr=False)
-
-
-def look(raw: bytes | None) -> Environment:
-    """From /proc/PID/environ; a title may have been written over it: then it has bytes, but no assignment."""
-    if raw is None:
-        return Environment(readable=False)
-    variables = parse_environ(raw)
-    wish = variables.get(_WISH)
-    return Environment(
-        readable=True,
-        wish=wish.decode("utf-8", "replace") if wish is not None else None,
-        overwritten=bool(raw) and not variables,
-        path=os.fsdecode(variables.get(b"PATH", os.fsencode(_DEFAULT_PATH))),
-    )
 
 
 def rewritten(known: ProcessFacts, environment: Environment) -> bool:

@@ -19,9 +19,11 @@ from exporter.procfs.clock import gate_for
 from exporter.procfs.pid import CgroupMembership
 from exporter.procfs.process import ProcessFacts, Procfs
 from exporter.roots import Roots
+from offloader.adapters.credentials import credentials_of, key_rings
 from offloader.adapters.edges import Links
+from offloader.adapters.environment import Environment, look
 from offloader.adapters.holdings import read_links
-from offloader.adapters.original_argv import Environment, look, rewritten
+from offloader.adapters.original_argv import rewritten
 from offloader.model import Identity, Process
 
 __all__ = ["ProcessSource"]
@@ -98,8 +100,10 @@ class ProcessSource:
         facts = {pid: known for pid in pids if (known := self._procfs.facts(pid)) is not None}
         links = read_links(self._procfs, [pid for pid, known in facts.items() if not known.kernel_thread])
         looks = {pid: look(self._procfs.environ_bytes(pid)) for pid in facts}
+        rings = key_rings(self._procfs.keys())
+        carried = {pid: credentials_of(known, looks[pid], rings) for pid, known in facts.items()}
         return {
-            pid: self._full(known, links.get(pid, Links()), looks[pid], now)
+            pid: self._full(known, links.get(pid, Links()), looks[pid], carried[pid], now)
             for pid, known in facts.items()
             if self._still(known)
         }
@@ -133,7 +137,9 @@ class ProcessSource:
             session_terminal_pgid=stat_.tpgid,
         )
 
-    def _full(self, known: ProcessFacts, links: Links, environment: Environment, now: float) -> Process:
+    def _full(
+        self, known: ProcessFacts, links: Links, environment: Environment, credentials: tuple[str, ...], now: float
+    ) -> Process:
         identity = Identity(
             self._procfs.boot_id, known.pid, known.start_time, known.uid, known.exe_device or 0, known.exe_inode or 0
         )
@@ -164,6 +170,9 @@ class ProcessSource:
             environ_readable=environment.readable,
             argv_rewritten=not known.kernel_thread and rewritten(known, environment),
             edges=links.edges,
+            locked=links.locked,
+            credentials=credentials,
+            licence_variables=environment.licence_variables,
             session_terminal_pgid=known.tpgid,
         )
 

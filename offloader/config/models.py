@@ -32,6 +32,7 @@ from offloader.config.fields import (
     Url,
 )
 from offloader.model import Role
+from offloader.model.rules import LICENCE_VARIABLES, LICENSED
 
 __all__ = [
     "AutoOffload",
@@ -220,7 +221,18 @@ class Protect(Strict):
 
     min_uid: Count = Field(1000, description="accounts below this uid are the system's")
     programs: tuple[Glob, ...] = Field((), description="program or script base names (wildcards)")
-    licensed: tuple[Glob, ...] = Field((), description="programs that hold a licence bound to the node")
+    licensed: tuple[Glob, ...] = Field(
+        LICENSED, description="programs that hold a licence bound to the node (wildcards)"
+    )
+    licence_variables: tuple[Glob, ...] = Field(
+        LICENCE_VARIABLES,
+        description="variables whose presence in a job's environment says that it holds one (wildcards); `[]` where "
+        "everybody's shell sets them, or any node may take out a licence",
+    )
+    credentials: bool = Field(
+        True, description="whether Kerberos tickets, AFS tokens and the like keep a job on the head; false where jobs "
+        "do not need them, or every node has them"
+    )  # fmt: skip
     users: tuple[NonEmpty, ...] = Field((), description="accounts whose processes stay")
 
 

@@ -53,7 +53,7 @@ protect:
   min_uid: 1000
 #  programs: [my-server, "backup-*"]
 #  users: [service-account]
-#  licensed: [matlab]
+#  licence_variables: []  # where everybody's shell sets LM_LICENSE_FILE
 """
 
 

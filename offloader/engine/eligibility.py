@@ -6,6 +6,7 @@ What a rule selects (classes, users, age, patterns) is another question: select.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from offloader.engine.closure import Closure, Family, ancestors
 from offloader.engine.programs import Boundary, is_interactive_shell, matches, protection_of
@@ -57,7 +58,8 @@ def obstacles_of(job: Closure, family: Family, policy: Policy, wishes: Wishes) -
         (Reason.TRACED, lambda one: f"traced by process {one.tracer_pid}" if one.tracer_pid else None),
         (Reason.UNREADABLE, _unreadable),
         (Reason.ARGV_REWRITTEN, lambda one: "its command line was overwritten" if one.argv_rewritten else None),
-        (Reason.LICENCE, lambda one: "holds a licence of this node" if matches(one, policy.licensed) else None),
+        (Reason.LICENCE, lambda one: _licensed(one, policy)),
+        (Reason.CREDENTIALS, lambda one: _credentials(one, policy)),
         (Reason.REMOTE_CONNECTION, lambda one: "connected to another host by TCP" if one.remote_tcp else None),
     )
     found = [_first(reason, check, job.members) for reason, check in checks]
@@ -145,6 +147,21 @@ def _unreadable(process: Process) -> str | None:
     if not process.environ_readable:
         return "its environment cannot be read"
     return "its executable cannot be read" if process.exe is None else None
+
+
+def _licensed(process: Process, policy: Policy) -> str | None:
+    if matches(process, policy.licensed):
+        return "holds a licence of this node"
+    for name in sorted(process.licence_variables):
+        if any(fnmatchcase(name, pattern) for pattern in policy.licence_variables):
+            return f"its environment sets {name}: it may hold a licence of this node"
+    return None
+
+
+def _credentials(process: Process, policy: Policy) -> str | None:
+    if not process.credentials or not policy.credentials_bind:
+        return None
+    return f"works with {', '.join(process.credentials)}, which the target does not have"
 
 
 def _container(cgroup: str) -> str | None:

@@ -184,8 +184,12 @@ def _way(candidate: Candidate, strategy: StrategyName, rule: Rule | None) -> Way
 def _unwilling(candidate: Candidate, strategy: StrategyName, rule: Rule, stop_s: float) -> Obstacle | None:
     """What only the owner may decide to bear.
 
-    The owner's declaration also lifts `max_lost_work`; a pattern in a rule, which others wrote, does not.
+    The owner's declaration also lifts `max_lost_work`; a pattern in a rule, which others wrote, does not. A lock is
+    lifted by nobody's declaration: preflight finds out whether the target sees that file (then nobody may move it),
+    and where it does not, the job would leave unguarded what it guards here.
     """
+    if strategy is not StrategyName.CHECKPOINT and (locked := _locked(candidate)) is not None:
+        return locked
     if strategy is StrategyName.RESTART and not candidate.restart_safe:
         if not matches(candidate.leader, rule.select.restart_safe):
             return obstacle(Reason.NOT_RESTART_SAFE, "nobody declared that it may start again from the beginning")
@@ -195,6 +199,16 @@ def _unwilling(candidate: Candidate, strategy: StrategyName, rule: Rule, stop_s:
     if candidate.age_s <= stop_s:
         seen = f"would stand still for {stop_s:.0f} s and is expected to live for {candidate.age_s:.0f} s"
         return obstacle(Reason.DOES_NOT_PAY, seen)
+    return None
+
+
+def _locked(candidate: Candidate) -> Obstacle | None:
+    """Saving makes a job end and let go by itself; a restart begins while the frozen original still holds its locks."""
+    for member in candidate.members:
+        if member.locked:
+            name = min(member.locked).rpartition("/")[2]
+            more = f" (and {len(member.locked) - 1} more)" if len(member.locked) > 1 else ""
+            return obstacle(Reason.LOCKED, f"{member.comm} ({member.pid}): holds or awaits a lock on {name}{more}")
     return None
 
 

@@ -55,6 +55,9 @@ class Process:
     argv_rewritten: bool = False
     edges: frozenset[str] = frozenset()  # names of shared kernel objects: "pipe:[123]", "unix:[7-8]", "shm:26:9"
     # An edge whose name begins with "outside:" ends at something that is no visible process: it is always open.
+    locked: frozenset[str] = frozenset()  # paths of files on which it holds a lock, or waits for one
+    credentials: tuple[str, ...] = ()  # what it was seen to carry, in words: tickets, tokens, kernel keys
+    licence_variables: frozenset[str] = frozenset()  # names, never values, of its variables that speak of licences
     session_terminal_pgid: int = -1  # foreground process group of its terminal, -1 without one
 
     @property

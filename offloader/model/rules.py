@@ -8,7 +8,29 @@ from dataclasses import dataclass, field
 from exporter.classify import ProcessClass
 from offloader.model.resources import Mode, Resource, StrategyName
 
-__all__ = ["Budgets", "Policy", "Rule", "RuleMove", "RuleSelect", "Toggles"]
+__all__ = ["LICENCE_VARIABLES", "LICENSED", "Budgets", "Policy", "Rule", "RuleMove", "RuleSelect", "Toggles"]
+
+
+LICENSED = (
+    *(
+        "matlab",
+        "MATLAB",
+        "ansys*",
+        "fluent",
+        "cfx5*",
+        "abaqus*",
+        "comsol*",
+        "nastran*",
+        "lsdyna*",
+        "starccm*",
+        "vsim*",
+    ),
+    *("lmgrd", "lmutil", "rlm", "rlmutil", "sas", "stata*", "gurobi_cl", "cplex"),
+)
+"""Programs that hold a node-bound licence: base names, with wildcards."""
+
+LICENCE_VARIABLES = ("*LM_LICENSE_FILE", "*LMD_LICENSE_FILE", "RLM_LICENSE", "*_rlm_LICENSE")
+"""Names of variables, with wildcards, by which FlexLM and RLM lead a program to its licence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +126,9 @@ class Policy:
     multi_user: bool = False
     protected: tuple[str, ...] = ()  # program or script base names (globs) in addition to the built-in ones
     protected_users: tuple[str, ...] = ()  # accounts whose processes stay where they are
-    licensed: tuple[str, ...] = ()  # programs that hold a node-bound licence
+    licensed: tuple[str, ...] = LICENSED
+    licence_variables: tuple[str, ...] = LICENCE_VARIABLES
+    credentials_bind: bool = True  # whether tickets and tokens of Kerberos, AFS and the kernel keep a job here
     budgets: Budgets = field(default_factory=Budgets)
     thresholds: Mapping[Resource, float] = field(
         default_factory=lambda: {Resource.CPU: 0.80, Resource.MEMORY: 0.70, Resource.GPU: 0.90}

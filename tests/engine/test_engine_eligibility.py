@@ -48,6 +48,8 @@ def test_ordinary_work_may_be_moved(make):
         ({"cgroup": "/lxc.payload.web/init.scope"}, Reason.CONTAINER),
         ({"edges": frozenset({"outside:unix:[9]"})}, Reason.OPEN_EDGE),
         ({"argv": (b"python3", b"fluent.py")}, Reason.LICENCE),
+        ({"licence_variables": frozenset({"NAME", "MLM_LICENSE_FILE"})}, Reason.LICENCE),
+        ({"credentials": ("Kerberos tickets",)}, Reason.CREDENTIALS),
         ({"argv": (b"./site-tool",)}, Reason.PROTECTED),
         ({"user": "service"}, Reason.PROTECTED),
         ({"argv": (b"rsync", b"x", b"y")}, Reason.FILE_TRANSFER),
@@ -59,7 +61,12 @@ def test_ordinary_work_may_be_moved(make):
     ],
 )
 def test_what_is_never_moved_says_why_and_what_to_do(make, changes, reason):
-    policy = make.policy(protected=("site-*",), protected_users=("service",), licensed=("fluent.py",))
+    policy = make.policy(
+        protected=("site-*",),
+        protected_users=("service",),
+        licensed=("fluent.py",),
+        licence_variables=("*LM_LICENSE_FILE",),
+    )
     plain = make.process(200, 1, uid=changes.pop("uid", 1000))
     candidate = judged(make, replace(plain, **changes), policy=policy)
     assert reason in reasons(candidate)[0]
@@ -67,6 +74,11 @@ def test_what_is_never_moved_says_why_and_what_to_do(make, changes, reason):
     found = next(one for one in candidate.obstacles if one.reason is reason)
     assert found.seen
     assert found.remedy
+
+
+def test_a_site_may_say_that_credentials_and_licence_variables_bind_nobody(make):
+    carries = make.process(200, credentials=("AFS tokens",), licence_variables=frozenset({"LM_LICENSE_FILE"}))
+    assert reasons(judged(make, carries, policy=make.policy(credentials_bind=False, licence_variables=()))) == ([], [])
 
 
 def test_one_protected_member_protects_the_whole_job(make):

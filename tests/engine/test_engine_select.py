@@ -176,3 +176,19 @@ def test_loss_is_per_relieved_pressure_and_remaining_life(make):
     assert option(make, 1, 0.5, age=100, lost=60).loss({CPU: 0.3}) == pytest.approx(60 / (0.3 * 100))
     assert option(make, 1, 0.5, age=9000, lost=60).loss({CPU: 0.3}) == pytest.approx(60 / (0.3 * 600))
     assert option(make, 1, 0.5).loss({MEMORY: 0.3}) == float("inf")
+
+
+def test_a_lock_keeps_rules_from_restarting_or_dumping_but_not_from_letting_it_save(make):
+    """Nobody's declaration lifts it: GRID_OFFLOAD=allow says that restarting is harmless, not that the lock is."""
+    locking = one_of(make, leader={"locked": frozenset({"/home/alice/secret-name/run.lock"}), "wish": "allow"})
+    assert judged(make, locking) is Reason.LOCKED
+    assert judged(make, locking, available=(StrategyName.LIVE,)) is Reason.LOCKED
+    assert judged(make, locking, available=EVERY) is None
+    (way,) = ways(locking, RESTART, make.rule())
+    assert "run.lock" in way.blocked.seen
+    assert "secret-name" not in way.blocked.seen
+
+
+def test_by_hand_a_lock_is_left_to_preflight(make):
+    locking = one_of(make, leader={"locked": frozenset({"/home/alice/run.lock"})})
+    assert [way.blocked for way in ways(locking, RESTART)] == [None]

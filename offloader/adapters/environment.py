@@ -1,0 +1,47 @@
+"""The little of a process's environment that decides whether it may move. The rest holds secrets and is dropped."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+
+from exporter.procfs.pid import parse_environ
+
+__all__ = ["Environment", "look"]
+
+_WISH = b"GRID_OFFLOAD"
+_TICKETS = b"KRB5CCNAME"
+_LICENCE = re.compile(r"[A-Za-z0-9_]*licen[sc]e[A-Za-z0-9_]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What is kept of an environment; names of variables, but values of none that could be secret.
+
+    `path` and `tickets` (where Kerberos keeps its tickets) serve while the process is read, and go with this object.
+    """
+
+    readable: bool
+    wish: str | None = None
+    overwritten: bool = False
+    licence_variables: frozenset[str] = frozenset()
+    path: str = field(default=os.defpath, repr=False)
+    tickets: str | None = field(default=None, repr=False)
+
+
+def look(raw: bytes | None) -> Environment:
+    """From /proc/PID/environ; a title may have been written over it: then it has bytes, but no assignment."""
+    if raw is None:
+        return Environment(readable=False)
+    variables = parse_environ(raw)
+    wish, tickets = variables.get(_WISH), variables.get(_TICKETS)
+    names = (name.decode("ascii", "replace") for name in variables)
+    return Environment(
+        readable=True,
+        wish=wish.decode("utf-8", "replace") if wish is not None else None,
+        overwritten=bool(raw) and not variables,
+        licence_variables=frozenset(name for name in names if _LICENCE.fullmatch(name)),
+        path=os.fsdecode(variables.get(b"PATH", os.fsencode(os.defpath))),
+        tickets=os.fsdecode(tickets) if tickets is not None else None,
+    )
