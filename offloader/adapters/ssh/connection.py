@@ -15,6 +15,7 @@ from paramiko.pkey import UnknownKeyType
 from offloader.adapters.ssh.clientconfig import Destination
 from offloader.adapters.ssh.knownhosts import KnownHosts, Verdict, fingerprint
 from offloader.adapters.ssh.settings import SshSettings
+from offloader.adapters.ssh.transport import OrderlyTransport
 from offloader.errors import NodeUnreachable
 
 __all__ = ["Connection", "connect"]
@@ -29,13 +30,13 @@ _RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 class Connection:
     """A transport to the node, with those to the hosts on the way below it."""
 
-    def __init__(self, transports: list[paramiko.Transport]) -> None:
+    def __init__(self, transports: list[OrderlyTransport]) -> None:
         """Args: transports: nearest first; the last one is the node's."""
         self._transports = transports
         self._closing = threading.Lock()
 
     @property
-    def transport(self) -> paramiko.Transport:
+    def transport(self) -> OrderlyTransport:
         """The node's."""
         return self._transports[-1]
 
@@ -58,12 +59,12 @@ def connect(name: str, destination: Destination, settings: SshSettings) -> Conne
     Raises:
         NodeUnreachable: at the first thing that fails: what, where, and what would mend it.
     """
-    transports: list[paramiko.Transport] = []
+    transports: list[OrderlyTransport] = []
     try:
         for hop in (*destination.jumps, destination):
             with _explained(name, hop, settings):
                 before = transports[-1] if transports else None
-                transport = paramiko.Transport(_socket(hop, before, settings))
+                transport = OrderlyTransport(_socket(hop, before, settings))
                 transports.append(transport)
                 _greet(name, hop, transport, settings)
                 _authenticate(name, hop, transport)

@@ -138,7 +138,7 @@ class Session:
         """Write to its stdin; waits while it does not read. Raises OSError when it is gone. Blocking."""
         rest = memoryview(data)
         while rest:
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError), self._turn():
                 sent = self._channel.send(bytes(rest[:_CHUNK]))
                 if sent == 0:
                     raise BrokenPipeError("its stdin is closed")
@@ -146,14 +146,18 @@ class Session:
 
     def end_input(self) -> None:
         """Close its stdin. Blocking; never raises."""
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException), self._turn():
             self._channel.shutdown_write()
 
     def close(self) -> None:
         """Release the channel. What runs is not ended by this. Blocking; never raises."""
         self._credit.release(_CREDIT)
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException), self._turn():
             self._channel.close()
+
+    def _turn(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing may be sent after the channel was closed, by us or in answer to the server."""
+        return self.connection.transport.turn(self._channel)
 
     def _read(
         self,
