@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from _testbed import bed, controller, monitoring, witness_report
+from _testbed import bed, controller, monitoring, witness_report, work
 from _testbed.errors import TestbedError
 from _testbed.settings import PROJECT, Settings, load
 from _testbed.setup_step import ensure_setup
@@ -89,7 +89,7 @@ async def _course(settings: Settings, options: argparse.Namespace, story: Story)
         raise TestbedError(f"the head was not calm within {CALM_S} s: see {settings.root}/nodes/gpu-master/*.log")
     await watch.skip_past()
     story.chapter("Trouble: somebody's computation on the head node")
-    pid = cluster.start_load(settings, LOAD, cores=LOAD_CORES)
+    pid = work.start_load(settings, LOAD, cores=LOAD_CORES)
     story.line(f"{LOAD} (pid {pid}) runs on gpu-master")
     await watch.to_relief(NO_RULE_S if options.no_rule else RELIEF_S)
     witness = _witness(settings)

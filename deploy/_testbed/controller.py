@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,19 @@ def configure(settings: Settings, *, mode: str = "auto", changes: dict[str, Any]
     return cluster
 
 
-def start(settings: Settings) -> None:
-    """Start `grid-offloader serve` on the head as configured, and wait until it answers. Raises TestbedError."""
+def start(settings: Settings, program: Sequence[str] = (COMMAND,)) -> None:
+    """Start `grid-offloader serve` on the head as configured, and wait until it answers.
+
+    Args:
+        settings: of the test bed.
+        program: what stands for `grid-offloader`.
+
+    Raises:
+        TestbedError: it ended at once, or does not listen.
+    """
     path = socket(settings)
     path.unlink(missing_ok=True)
-    command = [COMMAND, "serve", "--config", str(settings.root / NAME / "cluster.yaml")]
+    command = [*program, "serve", "--config", str(settings.root / NAME / "cluster.yaml")]
     services.start(settings, settings.head, NAME, command, user=ACCOUNT)
     wait_until(lambda: path.exists() or not running(settings), START_S, "the controller to listen")
     if not running(settings):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import outside
+from _testbed import leftovers
 from controlled import Controlled
 
 from offloader.errors import Refused
@@ -95,9 +96,13 @@ class Faulty:
 
     def nothing_left(self) -> None:
         """Nothing frozen or stopped, no guard, no reservation of a move that is over."""
-        self.bed.wait_for(lambda: not outside.frozen_left(self.settings), 10, "everything to be thawed")
-        self.bed.wait_for(lambda: not outside.launchers_left(self.settings, HEAD, "guard"), 10, "the guards to end")
+        self.bed.wait_for(lambda: not leftovers.frozen(self.settings), 10, "everything to be thawed")
+        self.bed.wait_for(lambda: not self.guards(), 10, "the guards to end")
         self.bed.wait_for(lambda: not self.reserved(), 20, "the reservations to be released")
+
+    def guards(self) -> dict[int, str]:
+        """The guards that run on the head."""
+        return leftovers.launchers(self.settings, self.settings.head, "guard")
 
     def reserved(self) -> dict[str, float]:
         """Cores that the ledger holds, by worker."""

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from _testbed import controller, nodes, services, witness_report
+from _testbed import controller, leftovers, nodes, services, witness_report
 from _testbed.settings import Settings
 
 from offloader.client import Client
@@ -100,7 +100,7 @@ def _wait_until_stopped(members: Sequence[int]) -> None:
     """Every thread: one that is in the kernel finishes that first, and may be writing the journal."""
     deadline = time.monotonic() + 10
     for pid in members:
-        while not all(_state(thread) in "TZX" for thread in Path(f"/proc/{pid}/task").glob("*")):
+        while not all(leftovers.process_state(thread) in "TZX" for thread in Path(f"/proc/{pid}/task").glob("*")):
             assert time.monotonic() < deadline, f"process {pid} of the controller did not stop"
 
 
@@ -118,13 +118,6 @@ def _signal(members: Sequence[int], signum: int) -> None:
     for pid in members:
         with suppress(ProcessLookupError):
             os.kill(pid, signum)
-
-
-def _state(process: Path) -> str:
-    try:
-        return (process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return "X"
 
 
 class Cancel:
@@ -159,48 +152,9 @@ def kill_guard(settings: Settings, move_id: str) -> None:
     document = settings.node_dir(settings.head) / "private" / controller.ACCOUNT / "node/moves" / move_id / "state.json"
     state = json.loads(document.read_text(encoding="utf-8"))
     inside = state["pid"]
-    guards = [pid for pid in nodes.group(settings, settings.head).pids() if _inner_pid(pid) == inside]
+    guards = [pid for pid in nodes.group(settings, settings.head).pids() if leftovers.inner_pid(pid) == inside]
     assert len(guards) == 1, f"no guard with pid {inside} on the head"
     os.kill(guards[0], signal.SIGKILL)
-
-
-def _inner_pid(pid: int) -> int | None:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return int(next(line for line in lines if line.startswith("NSpid:")).split()[-1])
-
-
-def frozen_left(settings: Settings) -> list[str]:
-    """Every stopped process and every frozen or left-over control group on the nodes; empty is how it should be."""
-    found = []
-    for node in settings.nodes:
-        group = nodes.group(settings, node)
-        found += [
-            f"{node.name}: process {pid} is stopped: {nodes.command_line(pid)}"
-            for pid in group.pids()
-            if _state(Path(f"/proc/{pid}")) in "Tt"
-        ]
-        for directory in filter(Path.is_dir, group.directories()):
-            found += [f"{node.name}: {child} is left" for child in directory.rglob("grid-offload-*/")]
-            found += [f"{file}: frozen" for file in directory.rglob("freezer.state") if "THAWED" not in _text(file)]
-            found += [f"{file}: frozen" for file in directory.rglob("cgroup.events") if "frozen 1" in _text(file)]
-    return found
-
-
-def launchers_left(settings: Settings, node: str, role: str) -> list[str]:
-    """The processes of one of the launcher's long-lived roles (guard, hold) that still run on a node."""
-    pids = nodes.group(settings, settings.node(node)).pids()
-    lines = [nodes.command_line(pid) for pid in pids]
-    return [line for line in lines if "/launcher-" in line and f".pyz {role} " in line]
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="ascii")
-    except OSError:
-        return "THAWED"
 
 
 def copy_again_after(settings: Settings, load: str, t: float) -> float:

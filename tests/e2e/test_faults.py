@@ -7,7 +7,7 @@ from typing import Any
 
 import outside
 import pytest
-from _testbed import controller
+from _testbed import controller, leftovers
 from controlled import Controlled
 from faulty import AT_ONCE_S, HEAD, Faulty, Table
 
@@ -156,7 +156,7 @@ def test_a_controller_that_is_told_to_end_in_the_middle(faulty):
     at = time.time()
     faulty.controlled.stop()
     faulty.controlled.one_copy("term", on=HEAD)
-    assert outside.frozen_left(faulty.settings) == []
+    assert leftovers.frozen(faulty.settings) == []
     faulty.controlled.restart()
     final = faulty.ends("controller TERM", move, "term", at=at, hit="go", on=HEAD)
     assert final["state"] == "rolled_back"

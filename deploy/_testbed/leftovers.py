@@ -1,0 +1,65 @@
+"""What a move may leave on the nodes, looked at from outside: stopped processes, control groups, launchers."""
+
+from pathlib import Path
+
+from _testbed import nodes
+from _testbed.settings import Node, Settings
+
+__all__ = ["frozen", "inner_pid", "launchers", "launchers_on", "process_state"]
+
+
+def frozen(settings: Settings) -> list[str]:
+    """Every stopped process and every frozen or left-over control group on the nodes; empty is how it should be."""
+    found = []
+    for node in settings.nodes:
+        group = nodes.group(settings, node)
+        found += [
+            f"{node.name}: process {pid} is stopped: {nodes.command_line(pid)}"
+            for pid in group.pids()
+            if process_state(Path(f"/proc/{pid}")) in "Tt"
+        ]
+        for directory in filter(Path.is_dir, group.directories()):
+            found += [f"{node.name}: {child} is left" for child in directory.rglob("grid-offload-*/")]
+            found += [f"{file}: frozen" for file in directory.rglob("freezer.state") if "THAWED" not in _text(file)]
+            found += [f"{file}: frozen" for file in directory.rglob("cgroup.events") if "frozen 1" in _text(file)]
+    return found
+
+
+def launchers(settings: Settings, node: Node, role: str) -> dict[int, str]:
+    """The processes of one of the launcher's long-lived roles (guard, hold) on a node: id here → command line."""
+    lines = {pid: nodes.command_line(pid) for pid in nodes.group(settings, node).pids()}
+    return {pid: line for pid, line in lines.items() if "/launcher-" in line and f".pyz {role} " in line}
+
+
+def launchers_on(settings: Settings) -> list[str]:
+    """All of them on all nodes, as lines for people."""
+    return [
+        f"{node.name}: {line}"
+        for node in settings.nodes
+        for role in ("guard", "hold")
+        for line in launchers(settings, node, role).values()
+    ]
+
+
+def process_state(process: Path) -> str:
+    """The state letter of a process or thread by its directory in /proc (proc(5)); X when it is gone."""
+    try:
+        return (process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+
+
+def inner_pid(pid: int) -> int | None:
+    """A process's id as its node numbers it; None when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(next(line for line in lines if line.startswith("NSpid:")).split()[-1])
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii")
+    except OSError:
+        return "THAWED"
