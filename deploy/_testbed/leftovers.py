@@ -5,7 +5,7 @@ from pathlib import Path
 from _testbed import nodes
 from _testbed.settings import Node, Settings
 
-__all__ = ["frozen", "inner_pid", "launchers", "launchers_on", "process_state"]
+__all__ = ["frozen", "inner_pid", "launchers", "launchers_on", "outer_pid", "parent", "process_state"]
 
 
 def frozen(settings: Settings) -> list[str]:
@@ -56,6 +56,21 @@ def inner_pid(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return int(next(line for line in lines if line.startswith("NSpid:")).split()[-1])
+
+
+def parent(pid: int) -> int | None:
+    """A process's parent; None when it is gone."""
+    try:
+        return int(
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
+        )
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def outer_pid(settings: Settings, node: Node, inner: int) -> int | None:
+    """A process by the id that its node gives it, as the machine numbers it; None when there is none."""
+    return next((pid for pid in nodes.group(settings, node).pids() if inner_pid(pid) == inner), None)
 
 
 def _text(file: Path) -> str:

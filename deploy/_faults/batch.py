@@ -1,0 +1,183 @@
+"""One batch: several moves, each stopped in its state, under one fault; then each is judged, and what is left."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from _testbed import leftovers, work
+from _testbed.errors import TestbedError
+from _testbed.shell import say, wait_until
+
+from _faults.expected import Ends, counts_from_heal
+from _faults.faults import Fault, Victim
+from _faults.judge import Outcome, broken, outcome
+from _faults.rig import CORES, Rig
+
+__all__ = ["Case", "Result", "run"]
+
+HOLD_S = 150
+END_S = 150
+QUIET_S = 1.5  # the witness calls a copy running for a second after its last sign of life
+CLEAN_S = 60
+FINAL = ("done", "rolled_back", "lost")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One move of a batch: the state that the fault finds it in, and what has to come out."""
+
+    name: str
+    state: str
+    ends: Ends
+
+
+@dataclass
+class Result:
+    """One judged move. `broken` is empty when every invariant held; `move`: its id, `detail`: how it ended."""
+
+    name: str
+    fault: str
+    state: str
+    expected: str
+    move: str = ""
+    final: str | None = None
+    reason: str | None = None
+    detail: str = ""
+    copies: tuple[str, ...] = ()
+    running: tuple[str, ...] = ()
+    overlaps: int = 0
+    again_s: float | None = None
+    delay_s: float = 0.0
+    load_average: float = 0.0
+    broken: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Moving:
+    case: Case
+    victim: Victim
+    move: str
+    from_t: float = 0.0
+
+
+def run(rig: Rig, fault: Fault, cases: Sequence[Case], *, delay_s: float = 0.0) -> list[Result]:
+    """Carry out one batch. `delay_s`: from letting the moves go on to the fault; 0: it hits while they stand.
+
+    Raises: TestbedError when the fault could not be brought about; that says nothing about the product.
+    """
+    fault.prepare(rig)
+    try:
+        rig.whole()
+        moving = [_begin(rig, fault, case) for case in cases]
+        for one in moving:
+            what = f"{one.case.name} to be {one.case.state}"
+            rig.stages.wait_for(one.victim.pid, HOLD_S, what)
+        say(f"  all stand; {fault.text}")
+        _strike(rig, fault, moving, delay_s)
+        _until_settled(rig, moving)
+        results = [_judge(rig, fault, one, delay_s) for one in moving]
+        return _with_leftovers(results, _clean_up(rig, moving))
+    finally:
+        rig.stages.release_all()
+        rig.end_loads([case.name for case in cases])
+        fault.tidy(rig)
+
+
+def _begin(rig: Rig, fault: Fault, case: Case) -> _Moving:
+    work.end_file(rig.settings, case.name).unlink(missing_ok=True)
+    pid = work.start_load(rig.settings, case.name, cores=CORES)
+    outer = rig.outer_pid(pid)
+    if outer is None:
+        raise TestbedError(f"{case.name} ended before its move")
+    if fault.adopt is not None:
+        fault.adopt(rig, outer)
+    rig.stages.hold(pid, case.state)
+    move = rig.begin(case.name, pid)
+    return _Moving(case, Victim(case.name, pid, outer, str(move["job"])), str(move["id"]))
+
+
+def _strike(rig: Rig, fault: Fault, moving: Sequence[_Moving], delay_s: float) -> None:
+    """The fault hits, the moves go on, the fault is mended."""
+    if delay_s:
+        rig.stages.release_all()
+        time.sleep(delay_s)
+    began = time.time()
+    fault.hit(rig, [one.victim for one in moving])
+    rig.stages.release_all()
+    time.sleep(max(0.0, began + fault.lasts_s - time.time()))
+    fault.heal(rig)
+    healed = time.time()
+    for one in moving:
+        one.from_t = healed if counts_from_heal(fault.name, one.case.state) else began
+
+
+def _until_settled(rig: Rig, moving: Sequence[_Moving]) -> None:
+    """Every move is over and every load as expected, for a while; or it will not be."""
+    deadline = time.monotonic() + END_S
+    quiet = None
+    while time.monotonic() < deadline:
+        if not all(_settled(rig, one) for one in moving):
+            quiet = None
+        elif quiet is None:
+            quiet = time.monotonic()
+        elif time.monotonic() > quiet + QUIET_S:
+            return
+        time.sleep(0.5)
+
+
+def _settled(rig: Rig, one: _Moving) -> bool:
+    move = rig.show(one.move)
+    if move is None or move["state"] not in FINAL:
+        return False
+    return len(_outcome(rig, one).running) in one.case.ends.copies
+
+
+def _outcome(rig: Rig, one: _Moving) -> Outcome:
+    mine = [record for record in rig.records() if record["load"] == one.case.name]
+    return outcome(mine, one.from_t, time.time())
+
+
+def _judge(rig: Rig, fault: Fault, one: _Moving, delay_s: float) -> Result:
+    seen = _outcome(rig, one)
+    move: dict[str, Any] = rig.show(one.move) or {}
+    final = move.get("state") if move.get("state") in FINAL else None
+    return Result(
+        name=one.case.name, fault=fault.name, state=one.case.state, expected=one.case.ends.text, move=one.move,
+        final=final, reason=move.get("reason"), detail=str(move.get("detail") or ""), copies=seen.copies,
+        running=seen.running, overlaps=seen.overlaps, again_s=seen.again_s, delay_s=delay_s,
+        load_average=os.getloadavg()[0], broken=broken(seen, one.case.ends, final),
+    )  # fmt: skip
+
+
+def _clean_up(rig: Rig, moving: Sequence[_Moving]) -> list[str]:
+    """End the loads; then nothing may be left of any move. Returns what is."""
+    left = [f"{what} (while it should run)" for what in leftovers.frozen(rig.settings)]
+    rig.end_loads([one.case.name for one in moving])
+    for look in (
+        lambda: leftovers.frozen(rig.settings),
+        lambda: leftovers.launchers_on(rig.settings),
+        rig.submissions,
+        lambda: [f"{node}: {cores} cores are reserved" for node, cores in rig.reserved().items()],
+    ):
+        left += _still(look)
+    return left
+
+
+def _still(look: Callable[[], list[str]]) -> list[str]:
+    """What a look goes on to find."""
+    try:
+        wait_until(lambda: not look(), CLEAN_S, "nothing to be left")
+    except TestbedError:
+        return look()
+    return []
+
+
+def _with_leftovers(results: list[Result], left: list[str]) -> list[Result]:
+    """What is left is told with the move whose name it bears, or with the whole batch."""
+    for what in left:
+        mine = [one for one in results if one.move in what] or results
+        for one in mine:
+            one.broken.append(f"left over: {what}")
+    return results

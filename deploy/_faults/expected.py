@@ -1,0 +1,85 @@
+"""What has to come out of each cell of the matrix, as one table.
+
+The load is declared safe to run again (`GRID_OFFLOAD=allow`), so it has to run on wherever a fault of the cluster took
+both copies. Only what its owner ended himself, before anything of it was frozen, stays ended.
+"""
+
+from dataclasses import dataclass
+
+from _faults.stages import STATES
+
+__all__ = ["AFTER", "ENDS", "GROUPS", "TABLE", "Ends", "expected"]
+
+Nodes = frozenset[str]
+
+HEAD: Nodes = frozenset({"gpu-master"})
+TARGET: Nodes = frozenset({"gpu1"})
+ANYWHERE: Nodes = frozenset({"gpu-master", "gpu1", "gpu2"})
+
+GROUPS = {
+    "before freezing": STATES[: STATES.index("frozen")],
+    "frozen": ("frozen", "saved"),
+    "launched": ("go", "proven"),
+    "owning": ("owning",),
+    "owned": ("owned", "ended", "done"),
+}
+"""States between which a fault changes its meaning."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """How a cell may end.
+
+    Attributes:
+        text: for people.
+        nodes: where the one copy may run.
+        states: final states of the move.
+        copies: how many may run: one, or none.
+    """
+
+    text: str
+    nodes: Nodes
+    states: frozenset[str]
+    copies: frozenset[int] = frozenset({1})
+
+
+def _ends(text: str, nodes: Nodes, *states: str) -> Ends:
+    return Ends(text, nodes, frozenset(states), frozenset({1 if nodes else 0}))
+
+
+ENDS = {
+    "here": _ends("the original goes on", HEAD, "rolled_back"),
+    "there": _ends("the successor goes on", TARGET, "done"),
+    "either": _ends("one of the two goes on", HEAD | TARGET, "rolled_back", "done"),
+    "again": _ends("launched again", ANYWHERE, "rolled_back", "done", "lost"),
+    "ended": _ends("ended by its owner, nothing runs", frozenset(), "rolled_back"),
+}
+
+TABLE = {
+    # fault               before freezing   frozen    launched  owning    owned
+    "controller-kill":   ("here",           "here",   "here",   "there",  "there"),
+    "launcher-kill":     ("here",           "here",   "here",   "here",   "again"),
+    "raylet-kill":       ("either",         "here",   "here",   "here",   "again"),
+    "node-kill":         ("either",         "here",   "here",   "here",   "again"),
+    "partition":         ("either",         "here",   "here",   "either", "there"),
+    "head-cycle":        ("again",          "again",  "again",  "again",  "again"),
+    "original-kill":     ("ended",          "again",  "again",  "again",  "there"),
+    "original-oom":      ("ended",          "again",  "again",  "again",  "there"),
+    "sshd-down":         ("either",         "here",   "either", "either", "there"),
+    "ray-restart":       ("either",         "here",   "here",   "here",   "again"),
+    "disk-full":         ("either",         "either", "either", "there",  "there"),
+}  # fmt: skip
+
+AFTER = {"owning": ("partition", "sshd-down", "node-kill"), "*": ("head-cycle",)}
+"""Where the 60 s count from the end of the fault: it hit between `own` and its answer; or the head itself was off."""
+
+
+def expected(fault: str, state: str) -> Ends:
+    """What has to come out of a fault in a state."""
+    column = next(number for number, states in enumerate(GROUPS.values()) if state in states)
+    return ENDS[TABLE[fault][column]]
+
+
+def counts_from_heal(fault: str, state: str) -> bool:
+    """Whether the time until one copy runs counts from the end of the fault, not from its beginning."""
+    return fault in AFTER["*"] or fault in AFTER.get(state, ())

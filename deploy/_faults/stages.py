@@ -1,0 +1,61 @@
+"""Stopping a move in a state, from outside the controller: the other end of serve.py."""
+
+import os
+from pathlib import Path
+
+from _testbed import controller
+from _testbed.settings import USERS, Settings
+from _testbed.shell import wait_until
+
+from offloader.jobs.transitions import ORDER
+
+__all__ = ["STATES", "Stages"]
+
+STATES = tuple(state.value for state in ORDER)
+"""Every state of a hand-off that meets no trouble, in order."""
+
+
+class Stages:
+    """Which moves are to stop where. Moves are named by their process, whose id is known before the move's."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._outside = settings.node_dir(settings.head) / "private" / controller.ACCOUNT / "faults"
+        self.inside = settings.private / controller.ACCOUNT / "faults"
+        """The directory as the controller sees it."""
+
+    def create(self) -> None:
+        """Make the directories, empty."""
+        for directory in (self._outside, self._outside / "hold", self._outside / "at"):
+            directory.mkdir(exist_ok=True)
+            os.chown(directory, USERS[controller.ACCOUNT], USERS[controller.ACCOUNT])
+        self.release_all()
+
+    def hold(self, pid: int, state: str) -> None:
+        """The move of this process is to stop in that state; asked before it starts."""
+        self._at(pid).unlink(missing_ok=True)
+        partial = self._hold(pid).with_suffix(".partial")
+        partial.write_text(state, encoding="ascii")
+        partial.rename(self._hold(pid))
+
+    def wait_for(self, pid: int, seconds: float, what: str) -> None:
+        """Until it stands there. Raises TestbedError after `seconds`."""
+        wait_until(self._at(pid).exists, seconds, what)
+
+    def stands(self, pid: int) -> bool:
+        """Whether it does."""
+        return self._at(pid).exists()
+
+    def release(self, pid: int) -> None:
+        """It goes on."""
+        self._hold(pid).unlink(missing_ok=True)
+
+    def release_all(self) -> None:
+        """All go on."""
+        for file in (self._outside / "hold").iterdir():
+            file.unlink(missing_ok=True)
+
+    def _hold(self, pid: int) -> Path:
+        return self._outside / "hold" / str(pid)
+
+    def _at(self, pid: int) -> Path:
+        return self._outside / "at" / str(pid)
