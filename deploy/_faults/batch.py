@@ -17,7 +17,8 @@ from _faults.rig import CORES, Rig
 
 __all__ = ["Case", "Result", "run"]
 
-HOLD_S = 150
+OLD_ENOUGH_S = 4.0  # a load that was just started looks larger than it is, and so would each move's claim
+HOLD_S = 90
 END_S = 150
 QUIET_S = 1.5  # the witness calls a copy running for a second after its last sign of life
 CLEAN_S = 60
@@ -67,13 +68,15 @@ def run(rig: Rig, fault: Fault, cases: Sequence[Case], *, delay_s: float = 0.0) 
 
     Raises: TestbedError when the fault could not be brought about; that says nothing about the product.
     """
+    loads = [f"{case.name}.{time.time():.0f}" for case in cases]  # the witness remembers those of earlier tries
     fault.prepare(rig)
     try:
         rig.whole()
-        moving = [_begin(rig, fault, case) for case in cases]
+        started = [_start(rig, fault, load) for load in loads]
+        time.sleep(OLD_ENOUGH_S)
+        moving = [_move(rig, *each) for each in zip(cases, loads, started, strict=True)]
         for one in moving:
-            what = f"{one.case.name} to be {one.case.state}"
-            rig.stages.wait_for(one.victim.pid, HOLD_S, what)
+            _stands(rig, one)
         say(f"  all stand; {fault.text}")
         _strike(rig, fault, moving, delay_s)
         _until_settled(rig, moving)
@@ -81,21 +84,36 @@ def run(rig: Rig, fault: Fault, cases: Sequence[Case], *, delay_s: float = 0.0) 
         return _with_leftovers(results, _clean_up(rig, moving))
     finally:
         rig.stages.release_all()
-        rig.end_loads([case.name for case in cases])
+        rig.end_loads(loads)
         fault.tidy(rig)
 
 
-def _begin(rig: Rig, fault: Fault, case: Case) -> _Moving:
-    work.end_file(rig.settings, case.name).unlink(missing_ok=True)
-    pid = work.start_load(rig.settings, case.name, cores=CORES)
+def _start(rig: Rig, fault: Fault, load: str) -> tuple[int, int]:
+    """Start the original. Its process id, as the head and as the machine numbers it."""
+    pid = work.start_load(rig.settings, load, cores=CORES)
     outer = rig.outer_pid(pid)
     if outer is None:
-        raise TestbedError(f"{case.name} ended before its move")
+        raise TestbedError(f"{load} ended before its move")
     if fault.adopt is not None:
         fault.adopt(rig, outer)
+    return pid, outer
+
+
+def _move(rig: Rig, case: Case, load: str, pids: tuple[int, int]) -> _Moving:
+    pid, outer = pids
     rig.stages.hold(pid, case.state)
-    move = rig.begin(case.name, pid)
-    return _Moving(case, Victim(case.name, pid, outer, str(move["job"])), str(move["id"]))
+    move = rig.begin(load, pid)
+    return _Moving(case, Victim(load, pid, outer, str(move["job"])), str(move["id"]))
+
+
+def _stands(rig: Rig, one: _Moving) -> None:
+    """Until it is in its state. Raises TestbedError when it is not, or ended before."""
+    deadline = time.monotonic() + HOLD_S
+    while not rig.stages.stands(one.victim.pid):
+        move = rig.show(one.move)
+        if time.monotonic() > deadline or (move is not None and move["state"] in FINAL):
+            raise TestbedError(f"{one.case.name} is not {one.case.state}: {move and (move['state'], move['detail'])}")
+        time.sleep(0.2)
 
 
 def _strike(rig: Rig, fault: Fault, moving: Sequence[_Moving], delay_s: float) -> None:
@@ -135,7 +153,7 @@ def _settled(rig: Rig, one: _Moving) -> bool:
 
 
 def _outcome(rig: Rig, one: _Moving) -> Outcome:
-    mine = [record for record in rig.records() if record["load"] == one.case.name]
+    mine = [record for record in rig.records() if record["load"] == one.victim.load]
     return outcome(mine, one.from_t, time.time())
 
 
@@ -154,7 +172,7 @@ def _judge(rig: Rig, fault: Fault, one: _Moving, delay_s: float) -> Result:
 def _clean_up(rig: Rig, moving: Sequence[_Moving]) -> list[str]:
     """End the loads; then nothing may be left of any move. Returns what is."""
     left = [f"{what} (while it should run)" for what in leftovers.frozen(rig.settings)]
-    rig.end_loads([one.case.name for one in moving])
+    rig.end_loads([one.victim.load for one in moving])
     for look in (
         lambda: leftovers.frozen(rig.settings),
         lambda: leftovers.launchers_on(rig.settings),

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +20,7 @@ from _faults.stages import STATES
 
 __all__ = ["main"]
 
-TOGETHER = 7
-CORES = "2"
+TOGETHER = 5
 
 EPILOG = """
 exit codes:
@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run what is asked for; returns the exit code."""
     os.umask(0o022)  # as in deploy/testbed: its accounts read what is made here
     options = _parser().parse_args(argv)
-    for name, value in {"NAME": "gtfa", "SUBNET": "10.96.0.0/24", "CPU": CORES}.items():
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both tidy up
+    for name, value in {"NAME": "gtfa", "SUBNET": "10.96.0.0/24"}.items():
         os.environ.setdefault(f"GRID_TESTBED_{name}", value)
     try:
         return _run(options)

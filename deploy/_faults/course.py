@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from _testbed import nodes
 from _testbed.errors import TestbedError
 from _testbed.settings import load
 from _testbed.shell import say
@@ -43,6 +44,9 @@ def carry_out(planned: Sequence[Batch], *, results: Path | None, lock: Path | No
         until: see above.
     """
     done: list[Result] = []
+    if planned:
+        with _held(lock):
+            _begin_empty()
     for number, one in enumerate(planned, start=1):
         if time.monotonic() > until:
             say(f"out of time: {len(planned) - number + 1} batches are left")
@@ -56,6 +60,15 @@ def carry_out(planned: Sequence[Batch], *, results: Path | None, lock: Path | No
         report.append(results, found)
         done += found
     return done
+
+
+def _begin_empty() -> None:
+    """Without what an interrupted run has left."""
+    rig = Rig(load())
+    rig.whole()
+    for node in rig.settings.nodes:
+        nodes.end_loads(rig.settings, node)
+    rig.forget()
 
 
 @contextmanager

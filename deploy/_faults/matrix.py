@@ -11,11 +11,13 @@ from _faults.stages import STATES
 __all__ = ["QUICK", "Batch", "cells", "in_batches", "quick"]
 
 QUICK = {
-    "controller-kill": ("planned", "held", "frozen", "proven", "owning", "done"),
-    "node-kill": ("held", "go", "owning"),
-    "original-kill": ("held", "saved"),
+    "controller-kill": ("held", "frozen", "proven", "owning", "done"),
+    "launcher-kill": ("reserved", "held", "proven", "owning", "owned"),
+    "raylet-kill": ("go",),
+    "node-kill": ("go",),
+    "partition": ("go", "owning"),
 }
-"""A representative part that takes a few minutes."""
+"""A representative part that takes a few minutes: what deploy/test runs."""
 
 
 @dataclass(frozen=True)

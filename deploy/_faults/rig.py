@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +28,9 @@ TARGET = "gpu1"
 """Where every move goes; the other worker stays whole."""
 
 CORES = 0.02
+NODE_CORES = 4.0
+"""More than a node of the test bed usually has: several moves at once need room."""
+
 READY_S = 90
 ACCEPT_S = 60
 TRANSIENT = (Reason.TARGET_BUSY, Reason.TARGET_FULL, Reason.TARGET_UNKNOWN, Reason.TARGET_DOWN)
@@ -48,10 +52,10 @@ Document = dict[str, Any]
 
 
 class Rig:
-    """Everything a cell acts on. `settings` are those of the test bed that is up."""
+    """Everything a cell acts on. `settings`: of the test bed; its nodes get more room."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        self.settings = replace(settings, cpu=NODE_CORES)
         self.stages = Stages(settings)
 
     @property

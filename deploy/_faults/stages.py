@@ -5,7 +5,6 @@ from pathlib import Path
 
 from _testbed import controller
 from _testbed.settings import USERS, Settings
-from _testbed.shell import wait_until
 
 from offloader.jobs.transitions import ORDER
 
@@ -37,17 +36,9 @@ class Stages:
         partial.write_text(state, encoding="ascii")
         partial.rename(self._hold(pid))
 
-    def wait_for(self, pid: int, seconds: float, what: str) -> None:
-        """Until it stands there. Raises TestbedError after `seconds`."""
-        wait_until(self._at(pid).exists, seconds, what)
-
     def stands(self, pid: int) -> bool:
-        """Whether it does."""
+        """Whether its move stands where it is to stop."""
         return self._at(pid).exists()
-
-    def release(self, pid: int) -> None:
-        """It goes on."""
-        self._hold(pid).unlink(missing_ok=True)
 
     def release_all(self) -> None:
         """All go on."""

@@ -1,0 +1,146 @@
+"""Parts of the fault matrix that need no test bed: what is expected, drawn, resumed and judged."""
+
+import asyncio
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+from _faults import course, judge, matrix, random_faults, report, serve
+from _faults.batch import Result
+from _faults.expected import ENDS, GROUPS, TABLE, counts_from_heal, expected
+from _faults.faults import FAULTS
+from _faults.stages import STATES
+
+from offloader.model import MoveState
+
+T = 1000.0
+
+
+def alive(node: str, start: float, end: float) -> list[dict]:
+    """A copy's signs of life, 20 a second."""
+    times = [start + step * 0.05 for step in range(int((end - start) / 0.05))]
+    return [{"start_id": node, "node": node, "leader": True, "t": t, "seq": 1, "pid": 1} for t in times]
+
+
+def test_every_fault_in_every_state_has_one_expectation():
+    assert [fault.name for fault in FAULTS] == list(TABLE)
+    assert tuple(state for states in GROUPS.values() for state in states) == STATES
+    assert {expected(fault.name, state).text for fault in FAULTS for state in STATES} <= {
+        ends.text for ends in ENDS.values()
+    }
+    assert len(matrix.cells()) == len(FAULTS) * len(STATES) == 143
+
+
+def test_no_copy_is_allowed_only_where_the_owner_ended_the_original_before_it_was_frozen():
+    without = {(fault, state) for fault, state in matrix.cells() if 0 in expected(fault, state).copies}
+    before = STATES[: STATES.index("frozen")]
+    assert without == {(fault, state) for fault in ("original-kill", "original-oom") for state in before}
+
+
+def test_batches_hold_every_cell_once_each_under_one_fault():
+    planned = matrix.in_batches(matrix.cells(), 5)
+    assert sorted(course.names(planned)) == sorted(f"{fault}-{state}" for fault, state in matrix.cells())
+    assert max(len(one.cases) for one in planned) == 5
+    assert all(case.name.startswith(one.fault.name) for one in planned for case in one.cases)
+
+
+def test_the_quick_part_names_cells_that_there_are():
+    assert set(matrix.quick()) <= set(matrix.cells())
+
+
+def test_a_seed_repeats_its_faults_and_another_one_does_not():
+    first, again, other = (random_faults.draw(40, seed, 7) for seed in (1, 1, 2))
+    assert first == again != other
+    assert len(course.names(first)) == len(set(course.names(first))) == 40
+
+
+def test_a_random_fault_allows_what_its_state_and_every_later_one_allow():
+    ends = random_faults.from_then_on("original-kill", "held")
+    assert ends.copies == {0, 1}
+    assert random_faults.from_then_on("original-kill", "frozen").copies == {1}
+    assert random_faults.from_then_on("controller-kill", "owning").states == {"done"}
+
+
+def test_an_interrupted_run_goes_on_with_what_is_missing_or_broken(tmp_path):
+    planned = matrix.in_batches([("disk-full", "held"), ("disk-full", "go"), ("node-kill", "go")], 2)
+    file = tmp_path / "results"
+    well = Result("disk-full-held", "disk-full", "held", "x")
+    report.append(file, [dataclasses.replace(well, broken=["first it was not"]), well])
+    report.append(file, [Result("node-kill-go", "node-kill", "go", "x", broken=["two at once"])])
+    left = course.still_to_do(planned, report.read(file))
+    assert course.names(left) == ["node-kill-go", "disk-full-go"]
+
+
+def test_one_copy_that_froze_and_went_on_is_well():
+    seen = judge.outcome(
+        alive("gpu-master", T - 5, T) + alive("gpu1", T + 1, T + 2) + alive("gpu-master", T + 9, T + 20), T, T + 20
+    )
+    assert seen.running == ("gpu-master",)
+    assert seen.copies == ("gpu-master", "gpu1")
+    assert seen.again_s == pytest.approx(9.0)
+    assert judge.broken(seen, ENDS["here"], "rolled_back") == []
+
+
+def test_two_copies_at_once_are_found_even_when_one_is_left_in_the_end():
+    seen = judge.outcome(alive("gpu-master", T - 5, T + 3) + alive("gpu1", T + 2, T + 20), T, T + 20)
+    assert seen.overlaps == 1
+    assert judge.broken(seen, ENDS["there"], "done") == ["1 pairs of copies executed at once"]
+
+
+@pytest.mark.parametrize(
+    ("records", "state", "complaint"),
+    [
+        ([], "rolled_back", "0 copies run in the end, expected 1"),
+        (alive("gpu1", T, T + 90), "rolled_back", "it runs on gpu1, expected gpu-master"),
+        (alive("gpu-master", T, T + 90), "done", "the move is done, expected rolled_back"),
+        (alive("gpu-master", T, T + 90), None, "the move has no end"),
+        (alive("gpu-master", T + 61, T + 90), "rolled_back", "one copy again only after 61 s"),
+    ],
+)
+def test_what_did_not_hold_is_said(records, state, complaint):
+    assert judge.broken(judge.outcome(records, T, T + 90), ENDS["here"], state) == [complaint]
+
+
+def test_a_job_that_its_owner_ended_must_not_run_again():
+    seen = judge.outcome(alive("gpu-master", T - 5, T) + alive("gpu1", T + 5, T + 20), T, T + 20)
+    assert judge.broken(seen, ENDS["ended"], "rolled_back") == ["1 copies run in the end, expected 0"]
+
+
+def test_the_time_counts_from_the_healing_only_where_no_answer_can_come_before():
+    assert counts_from_heal("partition", "owning")
+    assert not counts_from_heal("partition", "proven")
+    assert not counts_from_heal("controller-kill", "owning")
+    assert counts_from_heal("head-cycle", "held")
+
+
+def test_the_table_names_what_broke_and_counts_the_rest():
+    text = report.as_markdown(
+        [
+            Result("a", "node-kill", "go", "x", copies=("h", "w"), running=("w",)),
+            Result("b", "f", "s", "x", broken=["!"]),
+        ]
+    )
+    assert "2 runs, 1 with every invariant, 1 without." in text
+    assert "**b**" in text
+    assert "**a**" not in text
+
+
+async def test_a_move_stands_in_the_state_it_was_asked_to_and_goes_on_when_let_go(tmp_path):
+    """Only this move, only in this state."""
+    for name in ("hold", "at"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "hold/7").write_text("go")
+    wait = serve.gate(tmp_path)
+
+    def flight(pid: int, state: MoveState) -> SimpleNamespace:
+        return SimpleNamespace(move=SimpleNamespace(id="m", state=state, identity=SimpleNamespace(pid=pid)))
+
+    await wait(flight(7, MoveState.SAVED))
+    await wait(flight(8, MoveState.GO))
+    standing = asyncio.create_task(wait(flight(7, MoveState.GO)))
+    async with asyncio.timeout(10):
+        while not (tmp_path / "at/7").exists():
+            await asyncio.sleep(0.01)
+        assert not standing.done()
+        (tmp_path / "hold/7").unlink()
+        await standing
