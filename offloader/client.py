@@ -68,6 +68,13 @@ class Client:
         query = [("node", node) for node in nodes] + ([("all", "1")] if everything else [])
         return await self._many("GET", "/v1/scan", query=query)
 
+    async def why(self, subject: int | str | None = None) -> Document:
+        """Why something or nothing is moved; with a pid why that job is or is not; with a move's id what became of it.
+
+        docs/why.md describes the three documents. Of a process or move it needs its owner or an admin.
+        """
+        return await self._one("GET", "/v1/why" if subject is None else f"/v1/why/{quote(str(subject), safe='')}")
+
     async def move(
         self,
         pid: int,

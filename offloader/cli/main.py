@@ -29,6 +29,7 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "status": Entry("Look", "status", "status", "The one screen: mode, pressure, what happens next or why not."),
     "scan": Entry("Look", "scan", "scan", "Which processes could be moved, where to, and why the others could not."),
+    "why": Entry("Look", "why", "why", "Why something, nothing, or one process is moved, and what mends that."),
     "logs": Entry("Look", "logs", "logs", "The output of a moved job."),
     "rules": Entry("Look", "rules", "rules_group", "Check and list offload rules."),
     "move": Entry("Move", "move", "move", "Move processes to a worker now."),

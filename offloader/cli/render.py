@@ -25,6 +25,7 @@ __all__ = [
     "say",
     "seconds",
     "show_error",
+    "show_hanging",
     "show_json",
     "show_pairs",
     "show_table",
@@ -85,6 +86,14 @@ def show_pairs(pairs: Iterable[tuple[str, str]], *, indent: str = "") -> None:
         click.echo(f"{indent}{style(name.ljust(width), dim=True)}{_GAP}{first}".rstrip())
         for line in more:
             click.echo(f"{indent}{' ' * width}{_GAP}{line}")
+
+
+def show_hanging(lead: str, text: str, *, used: int, **styles: Any) -> None:
+    """Text after a lead of `used` visible characters; on a terminal long text goes on below its beginning."""
+    first, *more = _wrapped(text, used)
+    click.echo(f"{lead}{style(first, **styles)}".rstrip())
+    for line in more:
+        click.echo(f"{' ' * used}{style(line, **styles)}")
 
 
 def show_error(error: OffloaderError) -> None:

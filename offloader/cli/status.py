@@ -12,7 +12,7 @@ from offloader.cli import render, screens
 from offloader.cli.render import Column
 from offloader.cli.session import client, format_option, run
 
-__all__ = ["show", "status"]
+__all__ = ["show", "show_move", "status"]
 
 Document = Mapping[str, Any]
 
@@ -32,7 +32,7 @@ def status(*, move_id: str | None, form: str) -> None:
     if form == "json":
         render.show_json(document)
     elif move_id:
-        _show_move(document)
+        show_move(document)
     else:
         show(document)
 
@@ -61,15 +61,19 @@ def _show_top(document: Document) -> None:
             ("automatic moves", screens.ceiling_words(document)),
             ("data", f"{age}, {checked}, every {render.seconds(data['interval_s'])}"),
             ("next", render.clean(document["next"]["text"])),
-            *_mending(document["next"]["remedy"]),
+            *_mending(document["next"]),
             ("last decision", screens.decision_words(document["last_decision"])),
         ]
     )
 
 
-def _mending(remedy: str) -> list[tuple[str, str]]:
-    """The line that says what to do, where there is something to do."""
-    return [] if not remedy or remedy.startswith("nothing") else [("", f"-> {render.clean(remedy)}")]
+def _mending(following: Document) -> list[tuple[str, str]]:
+    """The lines that say what to do, where there is something to do."""
+    remedy, command = following["remedy"], following["command"]
+    if not remedy or remedy.startswith("nothing"):
+        return []
+    shown = [("", f"-> {render.clean(remedy)}")]
+    return [*shown, ("", f"   {render.clean(command)}")] if command and command not in remedy else shown
 
 
 def _show_head(head: Document) -> None:
@@ -142,7 +146,8 @@ def _show_problems(problems: list[Document]) -> None:
             click.echo(f"    {render.style(render.clean(problem['command']), bold=True)}")
 
 
-def _show_move(move: Document) -> None:
+def show_move(move: Document) -> None:
+    """One move in full."""
     render.show_pairs(
         [
             ("move", f"{move['id']}  {screens.state_style(move['state'])}"),

@@ -9,6 +9,7 @@ from offloader.daemon.api.caller import Caller, Permissions
 from offloader.daemon.api.control import AutoRequest, MoveRequest
 from offloader.daemon.controller import Controller
 from offloader.daemon.documents import event_document, move_document
+from offloader.daemon.explaining import Explanations
 from offloader.daemon.manual import ManualMoves
 from offloader.daemon.problems import Trouble
 from offloader.daemon.scanning import check_nodes, scan_documents
@@ -40,6 +41,7 @@ class Desk:
         self._trouble = trouble
         self._reload = reload
         self._manual = ManualMoves(controller, permissions)
+        self._explanations = Explanations(controller, permissions, trouble, ticker.now)
         self._started_t = controller.parts.clock.time()
 
     async def status(self, caller: Caller) -> Document:
@@ -100,6 +102,16 @@ class Desk:
             lambda uid: self._permissions.sees(caller, uid),
             everything=everything,
         )
+
+    async def why(self, caller: Caller, subject: int | str | None) -> Document:
+        """Why nothing, this process, or this move."""
+        match subject:
+            case None:
+                return await self._explanations.cluster(caller)
+            case int():
+                return await self._explanations.process(caller, subject)
+            case str():
+                return await self._explanations.move(caller, subject)
 
     async def move(self, caller: Caller, request: MoveRequest) -> Document:
         """A person's own move."""

@@ -43,7 +43,9 @@ def _problem(reason: Reason | None, text: str, command: str) -> Document:
 def _switched_off(controller: Controller, toggles: Toggles) -> Iterator[Document]:
     if toggles.kill_switch:
         path = controller.parts.switches.kill_switch_path
-        yield _problem(Reason.KILL_SWITCH, f"the kill-switch {path} is there: nothing moves", f"rm {path}")
+        yield _problem(
+            Reason.KILL_SWITCH, f"the kill-switch {path} is there: nothing moves", controller.parts.switches.unlock
+        )
     if controller.parts.records_only:
         text = f"this controller moves nothing, it only records: {controller.parts.records_only}"
         yield _problem(None, text, "mend that and start it again: grid-offloader serve")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -16,14 +15,14 @@ from offloader.daemon.documents import (
     without_private,
 )
 from offloader.daemon.problems import Trouble, problems_of
+from offloader.daemon.serving import serving_story
 from offloader.daemon.ticker import Beat
 from offloader.daemon.toggles import thresholds_in_force
 from offloader.engine.evaluate import relief_for, threshold_for
-from offloader.engine.explain import Chain, Link, LinkName, explain
 from offloader.engine.guard import effective_mode
 from offloader.engine.schema import RuleState
 from offloader.jobs.store import Store
-from offloader.model import Capacity, Decision, DecisionKind, Mode, Move, Reading, Reason, Role, Rule, Toggles
+from offloader.model import Capacity, Decision, Mode, Move, Reading, Reason, Role, Rule, Toggles
 
 __all__ = ["rule_documents", "status_document"]
 
@@ -69,7 +68,7 @@ def status_document(
         "data": _data(view, trouble.beat, setup.tick_interval_s, setup.policy.head),
         "head": _head(view, setup.policy.head, setup.rules, toggles),
         "rules": rule_documents(view, setup.rules, toggles, setup.policy.head, private=private),
-        "next": _next(view, toggles, private=private),
+        "next": serving_story(controller, trouble, now, private=private).to_json(),
         "workers": _workers(view, store),
         "moves_in_flight": [_move(store, move, private=private) for move in in_flight],
         "moves_recent": [_move(store, move, private=private) for move in recent],
@@ -145,46 +144,6 @@ def _head(view: View | None, name: str, rules: Sequence[Rule], toggles: Toggles)
         relief = relief_for(rule, threshold) if rule and threshold is not None else None
         pressure[resource.value] = {**reading_document(reading), "threshold": threshold, "relief": relief}
     return {"name": name, "up": node.up if node else False, "pressure": pressure}
-
-
-def _next(view: View | None, toggles: Toggles, *, private: bool) -> Document:
-    """What happens next, or the first thing that keeps everything where it is, with what mends it."""
-    if view is None:
-        return {
-            "kind": "nothing",
-            "text": "the first check is still to come",
-            "reason": None,
-            "remedy": "",
-            "chain": None,
-        }
-    chain = explain(view.decisions, replace(view.snapshot, toggles=toggles))
-    decision = next((one for one in view.decisions if one.rule == chain.rule), None)
-    broken = chain.broken
-    leader = decision.candidate.leader if decision and decision.candidate else None
-    what = f"{leader.name} (pid {leader.pid}, {leader.user}) to {decision.target}" if leader and decision else ""
-    if broken is None:
-        return _following("move", f"moving {what}, by {chain.rule}", None, chain)
-    if decision is not None and decision.kind is DecisionKind.WOULD_MOVE:
-        return _following("would_move", f"would move {what}, by {chain.rule}", broken, chain)
-    open_to_all = private or broken.name in _PUBLIC_LINKS
-    seen = f": {broken.seen}" if broken.seen and open_to_all else ""
-    return _following(
-        "nothing", f"nothing, {broken.reason or broken.name}{seen}", broken, chain if open_to_all else None
-    )
-
-
-_PUBLIC_LINKS = frozenset({LinkName.DATA, LinkName.RULE, LinkName.CEILING, LinkName.BUDGET})
-"""What the other links saw may tell of somebody's processes."""
-
-
-def _following(kind: str, text: str, broken: Link | None, chain: Chain | None) -> Document:
-    return {
-        "kind": kind,
-        "text": text,
-        "reason": broken.reason.value if broken and broken.reason else None,
-        "remedy": broken.remedy if broken else "",
-        "chain": chain.to_json() if chain else None,
-    }
 
 
 def _workers(view: View | None, store: Store) -> list[Document]:

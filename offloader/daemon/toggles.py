@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, Protocol
 
 from offloader.engine.evaluate import threshold_for
@@ -19,8 +20,10 @@ __all__ = [
     "SETTING",
     "STATE",
     "Switches",
+    "killed",
     "thresholds_in_force",
     "toggles_of",
+    "unlock_command",
 ]
 
 SETTING = "toggles"
@@ -56,9 +59,14 @@ class Switches:
         """The file whose existence stops everything."""
         return self._file
 
+    @property
+    def unlock(self) -> str:
+        """The command that takes the kill-switch away: who wrote the file decides."""
+        return unlock_command(self._file)
+
     def read(self) -> Toggles:
         """The toggles at this moment; the file is looked at each time. One that cannot be looked at counts as there."""
-        return replace(self._stored, kill_switch=self._killed())
+        return replace(self._stored, kill_switch=killed(self._file))
 
     def enable(self, ceiling: Mode) -> None:
         """Raise (or set) the ceiling. Takes away a kill-switch that `auto --disable` wrote.
@@ -66,7 +74,7 @@ class Switches:
         Raises:
             Refused: KILL_SWITCH: somebody put the file there by hand; only he knows when it may go.
         """
-        if self._killed():
+        if killed(self._file):
             self._take_file_away()
         self._store(replace(self._stored, ceiling=ceiling))
 
@@ -83,29 +91,16 @@ class Switches:
 
     def forbidden(self, move: Move) -> tuple[Reason, str] | None:
         """Asked before every irreversible step of a move: what forbids it now, if anything does."""
-        if self._killed():
+        if killed(self._file):
             return Reason.KILL_SWITCH, f"the kill-switch {self._file} is there"
         if move.automatic and self._stored.ceiling is not Mode.AUTO:
             return Reason.DISABLED, f"the ceiling is {self._stored.ceiling}: automatic moves are off"
         return None
 
-    def _killed(self) -> bool:
-        try:
-            self._file.lstat()
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        return True
-
     def _take_file_away(self) -> None:
-        try:
-            ours = self._file.read_text(errors="replace").startswith(KILL_SWITCH_MARK)
-        except OSError:
-            ours = False
-        if not ours:
+        if not _is_ours(self._file):
             seen = f"{self._file} was put there by hand"
-            remedy = f"when the reason for it is gone: rm {self._file}"
+            remedy = f"when the reason for it is gone: {self.unlock}"
             raise Refused(
                 Reason.KILL_SWITCH, f"{seen}: nothing may move", (Obstacle(Reason.KILL_SWITCH, seen, remedy),)
             )
@@ -120,6 +115,29 @@ class Switches:
         self._stored = toggles
 
 
+def killed(file: Path) -> bool:
+    """Whether the kill-switch is on. One that cannot be looked at counts as on."""
+    try:
+        file.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def unlock_command(file: Path) -> str:
+    """The command that takes this kill-switch away: `auto --enable` does so only with what `auto --disable` wrote."""
+    return "grid-offloader auto --enable" if _is_ours(file) else f"rm {quote(str(file))}"
+
+
+def _is_ours(file: Path) -> bool:
+    try:
+        return file.read_text(errors="replace").startswith(KILL_SWITCH_MARK)
+    except OSError:
+        return False
+
+
 def thresholds_in_force(rules: Sequence[Rule], toggles: Toggles) -> dict[str, float]:
     """By resource: the first rule's, as it is in force; one that was set is shown also where no rule uses it."""
     of_rules = {rule.resource: threshold_for(rule, toggles) for rule in reversed(rules)}
@@ -127,12 +145,13 @@ def thresholds_in_force(rules: Sequence[Rule], toggles: Toggles) -> dict[str, fl
     return {resource.value: known[resource] for resource in Resource if resource in known}
 
 
-def toggles_of(document: Any) -> Toggles:
+def toggles_of(document: Any, *, kill_switch: bool = False) -> Toggles:
     """Toggles as the journal keeps them; nothing stored yet is the ceiling observe."""
     if not isinstance(document, Mapping):
-        return Toggles()
+        return Toggles(kill_switch=kill_switch)
     thresholds = document.get("thresholds") or {}
     return Toggles(
         ceiling=Mode(document.get("ceiling", Mode.OBSERVE.value)),
         thresholds={Resource(name): float(ratio) for name, ratio in thresholds.items()},
+        kill_switch=kill_switch,
     )

@@ -164,4 +164,5 @@ def _tally(refused: Sequence[Refusal]) -> str:
     if not refused:
         return "no job on the node is large enough to matter"
     counts = Counter(reason for _, reason, _ in refused)
-    return ", ".join(f"{count} x {reason}" for reason, count in counts.most_common())
+    told = ", ".join(f"{count} x {reason}" for reason, count in counts.most_common())
+    return f"none of the {len(refused)} largest jobs may be moved ({told})"

@@ -39,11 +39,11 @@ def budget_left(node: str, snapshot: Snapshot, policy: Policy) -> Obstacle | Non
     """What forbids any automatic start off this node now; None: one more is within the budgets."""
     if policy.budgets.starts_per_tick_and_node < 1:
         return obstacle(Reason.BUDGET_NODE, "the configuration allows no starts")
-    hour = [move for move in snapshot.moves if move.created_t > snapshot.now - _HOUR_S]
+    hour = [move.created_t for move in snapshot.moves if move.created_t > snapshot.now - _HOUR_S]
     if len(hour) >= policy.budgets.per_hour:
-        return obstacle(
-            Reason.BUDGET_HOUR, f"{len(hour)} moves in the last hour, {policy.budgets.per_hour} are allowed"
-        )
+        seen = f"{len(hour)} moves in the last hour, {policy.budgets.per_hour} are allowed"
+        wait_s = min(hour, default=snapshot.now) + _HOUR_S - snapshot.now
+        return obstacle(Reason.BUDGET_HOUR, f"{seen}; the oldest counts for {max(1.0, wait_s / 60):.0f} min more")
     return _concurrency(node, snapshot.moves, policy)
 
 

@@ -65,7 +65,7 @@ REMEDIES: Mapping[Reason, str] = {
     Reason.TARGET_BUSY: "choose another worker, or wait",
     Reason.TARGET_FULL: "choose another worker, or wait",
     Reason.TARGET_NOT_ALLOWED: "choose another worker, or change `move: {nodes: …}` of the rule",
-    Reason.CEILING: "`grid-offloader auto --enable --mode auto`",
+    Reason.CEILING: "let rules act: `grid-offloader auto --enable --mode auto`",
     Reason.KILL_SWITCH: "`grid-offloader auto --enable`; a file `disabled` that somebody else wrote is removed by hand",
     Reason.PAUSED: "`grid-offloader auto --enable`",
     Reason.COOLDOWN: "wait",

@@ -1,4 +1,4 @@
-"""The chain's first broken link and what mends it; and one process's story."""
+"""The chain's first broken link and what mends it."""
 
 import json
 
@@ -8,8 +8,9 @@ from offloader.engine.explain import LinkName, Status, explain
 from offloader.engine.history import moved
 from offloader.engine.plan import plan
 from offloader.engine.schema import EngineState
-from offloader.engine.why import why
 from offloader.model import Mode, MoveState, Obstacle, Reading, Reason, Toggles
+
+LINKS = [name for name in LinkName if name is not LinkName.CONTROLLER]
 
 
 def chain(make, *rules, state=None, **known):
@@ -62,10 +63,12 @@ def test_the_first_broken_link_and_what_mends_it(make, known, name, reason, mend
     assert (found.broken.name, found.broken.reason) == (name, reason)
     assert mends in found.broken.remedy
     assert found.broken.seen
-    index = list(LinkName).index(found.broken.name)
+    index = LINKS.index(found.broken.name)
     assert [link.status for link in found.links] == [Status.OK] * index + [Status.BROKEN] + [Status.NOT_REACHED] * (
         5 - index
     )
+    if found.broken.command:
+        assert f"`{found.broken.command}`" in found.broken.remedy
 
 
 def test_the_rule_that_came_furthest_is_told(make):
@@ -82,54 +85,27 @@ def test_without_rules(make):
 def test_the_chain_turns_into_json(make):
     document = json.loads(json.dumps(chain(make, toggles=Toggles()).to_json()))
     assert document["broken"]["name"] == "ceiling"
-    assert [link["name"] for link in document["links"]] == [name.value for name in LinkName]
+    assert [link["name"] for link in document["links"]] == [name.value for name in LINKS]
 
 
-def story(make, candidate, **known):
-    known.setdefault("candidates", (candidate,))
-    snapshot = make.snapshot(**known)
+def test_a_rule_that_is_held_back_by_its_own_mode_is_not_mended_by_the_ceiling(make):
+    """`auto --enable` would change nothing: the rule file says so."""
+    broken = chain(make, make.rule(mode=Mode.ADVISE)).broken
+    assert (broken.name, broken.reason, broken.command) == ("ceiling", Reason.CEILING, None)
+    assert "own mode is advise" in broken.seen
+    assert "rule" in broken.remedy
+
+
+def test_what_only_records_does_not_say_that_it_moves(make):
+    snapshot = make.snapshot()
     _, decisions = plan((make.rule(),), EngineState(), snapshot, make.policy())
-    return why(candidate, decisions, snapshot, make.policy())
+    held = Obstacle(Reason.DISABLED, "started with --record-only", "start it without")
+    broken = explain(decisions, snapshot, held_back=held).broken
+    assert (broken.name, broken.reason, broken.seen) == ("ceiling", Reason.DISABLED, held.seen)
 
 
-def test_a_process_that_is_moved(make):
-    told = story(make, make.candidate())
-    assert told.verdict == "moves"
-    assert "gpu1" in told.sentence
-    assert told.targets[0]["predicted"]["cpu"] == pytest.approx(0.3)
-
-
-def test_a_process_that_would_be_moved(make):
-    told = story(make, make.candidate(), toggles=Toggles())
-    assert (told.verdict, told.rules[0]["reason"]) == ("would_move", "CEILING")
-
-
-def test_a_process_that_never_is(make):
-    told = story(make, make.candidate(obstacles=(Obstacle(Reason.TRACED, "traced by process 7", "detach"),)))
-    assert (told.verdict, told.sentence) == ("never", "It is never moved: traced by process 7.")
-    assert "move" not in told.commands
-    assert told.rules[0]["reason"] == "TRACED"
-
-
-def test_a_process_that_is_its_owners(make):
-    owned = make.candidate(owner_only=(Obstacle(Reason.CRON, "started by cron (5)"),))
-    told = story(make, owned, candidates=(owned, make.candidate(501)))
-    assert told.verdict == "owner_only"
-    assert told.commands["move"] == "grid-offloader move 500"
-
-
-def test_a_process_that_is_not_moved_for_a_rules_reason(make):
-    young = make.process(500, age_s=3.0)
-    told = story(make, make.candidate(leader=young, age_s=3.0))
-    assert (told.verdict, told.rules[0]["reason"]) == ("not_now", "TOO_YOUNG")
-
-
-def test_a_process_that_nothing_asks_for(make):
-    told = story(make, make.candidate(), values={"cpu": 0.2})
-    assert told.verdict == "not_now"
-    assert "below threshold" in told.sentence
-
-
-def test_the_story_turns_into_json(make):
-    document = json.loads(json.dumps(story(make, make.candidate()).to_json()))
-    assert {"pid", "verdict", "sentence", "rules", "ways", "targets", "commands"} <= set(document)
+def test_a_ceiling_that_would_break_next_is_told_before_there_is_pressure(make):
+    found = chain(make, values={"cpu": 0.2}, toggles=Toggles())
+    ceiling = next(link for link in found.links if link.name == "ceiling")
+    assert (found.broken.name, ceiling.status, ceiling.reason) == ("rule", Status.NOT_REACHED, Reason.CEILING)
+    assert ceiling.seen.startswith("would not pass: ")

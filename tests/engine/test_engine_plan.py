@@ -188,7 +188,7 @@ def test_no_candidate_is_said_with_each_ones_reason(make):
     (decision,) = decide(make, candidates=(bad,))
     assert (decision.kind, decision.reason) == (REFUSED, Reason.NO_CANDIDATE)
     assert decision.considered == ((500, Reason.TRACED, "traced"),)
-    assert decision.detail == "1 x TRACED"
+    assert decision.detail == "none of the 1 largest jobs may be moved (1 x TRACED)"
     assert decide(make, candidates=())[0].reason is Reason.NO_CANDIDATE
 
 

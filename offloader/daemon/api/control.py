@@ -47,6 +47,9 @@ class Control(Protocol):
     async def scan(self, caller: Caller, nodes: tuple[str, ...], everything: bool) -> list[Document]:
         """What could be moved."""
 
+    async def why(self, caller: Caller, subject: int | str | None) -> Document:
+        """Why something or nothing is moved; of a pid why its job is or is not; of a move's id what became of it."""
+
     async def move(self, caller: Caller, request: MoveRequest) -> Document:
         """Start a move, or plan it only."""
 

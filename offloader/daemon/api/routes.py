@@ -49,6 +49,7 @@ _MOVE = {
     "capture_state": Field(boolean, default=True),
     "env_vars": Field(environment, default={}),
 }
+_PID = {"pid": Field(whole(1, _PID_MAX), required=True)}
 _SCAN = {"node": Field(texts, default=()), "all": Field(flag, default=False)}
 _MOVES = {"limit": Field(whole(1, _LIMIT_MAX), default=100)}
 _LOGS = {"offset": Field(whole(0), default=0), "follow": Field(flag, default=False)}
@@ -65,6 +66,8 @@ def control_app(control: Control) -> web.Application:
             web.get("/v1/status", _status),
             web.post("/v1/auto", _auto),
             web.get("/v1/scan", _scan),
+            web.get("/v1/why", _why),
+            web.get("/v1/why/{subject}", _why),
             web.post("/v1/moves", _move),
             web.get("/v1/moves", _moves),
             web.get("/v1/moves/{id}", _show),
@@ -95,6 +98,15 @@ async def _auto(request: web.Request) -> web.StreamResponse:
 async def _scan(request: web.Request) -> web.StreamResponse:
     asked = parse_query(request.query.items(), _SCAN)
     return answer(await _control(request).scan(_caller(request), asked["node"], asked["all"]))
+
+
+async def _why(request: web.Request) -> web.StreamResponse:
+    """Digits are a pid, anything else names a move."""
+    parse_query(request.query.items(), {})
+    subject = request.match_info.get("subject")
+    if subject is not None and subject.isdigit():
+        subject = parse_query([("pid", subject)], _PID)["pid"]
+    return answer(await _control(request).why(_caller(request), subject))
 
 
 async def _move(request: web.Request) -> web.StreamResponse:
