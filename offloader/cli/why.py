@@ -30,6 +30,7 @@ _VERDICTS = {
 _SETTLED = ("never", "blocked", "moving")
 """Verdicts that leave open no choice: rules, costs and targets would only distract (JSON has them all the same)."""
 _COMMAND_LENGTH = 300
+_PID_MAX = 2**22  # PID_MAX_LIMIT, include/linux/threads.h
 
 
 @click.command()
@@ -70,10 +71,11 @@ def why(*, subject: str | None, config_file: Path | None, form: str) -> None:
 
 
 def _subject(text: str | None) -> int | str | None:
-    if text is None or not text.isdigit():
+    """Digits are a pid, anything else names a move."""
+    if text is None or not (text.isascii() and text.isdigit()):
         return text
-    if int(text) == 0:
-        raise click.UsageError("0 is no process")
+    if not 0 < int(text[:20]) <= _PID_MAX:
+        raise click.UsageError(f"{text:.20} is no process id: they go from 1 to {_PID_MAX}")
     return int(text)
 
 

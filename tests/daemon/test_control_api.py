@@ -61,6 +61,9 @@ class FakeControl:
     async def scan(self, caller, nodes, everything):
         return [self._note(caller, nodes, everything)]
 
+    async def why(self, caller, subject):
+        return self._note(caller, subject)
+
     async def move(self, caller, request):
         answer = self._note(caller, request)
         await self.release.wait()
@@ -143,6 +146,9 @@ async def test_what_the_client_asks_arrives(path: Path, control: FakeControl) ->
     client = Client(path)
     await client.auto(enabled=True, mode="advise", thresholds={"cpu": 0.8, "gpu": None})
     await client.scan(nodes=["a", "b"], everything=True)
+    await client.why()
+    await client.why(4242)
+    await client.why("offload_1_2")
     await client.move(4242, target="gpu1", strategy="restart", dry_run=True, env_vars={"A": "b=c d"})
     await client.moves(limit=5)
     await client.show("offload_1_2")
@@ -155,6 +161,9 @@ async def test_what_the_client_asks_arrives(path: Path, control: FakeControl) ->
     assert control.asked == [
         (AutoRequest(True, Mode.ADVISE, thresholds),),
         (("a", "b"), True),
+        (None,),
+        (4242,),
+        ("offload_1_2",),
         (move,),
         (5,),
         ("offload_1_2",),
@@ -278,6 +287,10 @@ async def test_toggles_that_make_no_sense_are_refused(path: Path, control: FakeC
         ("/v1/events?after=-1", "whole number"),
         ("/v1/moves/x/logs?offset=%C2%B2", "whole number"),
         ("/v1/status?verbose=1", "unknown parameter"),
+        ("/v1/why?pid=1", "unknown parameter 'pid'"),
+        ("/v1/why/0", "between 1 and"),
+        ("/v1/why/99999999999", "between 1 and"),
+        ("/v1/why/%C2%B2", "whole number"),
     ],
 )
 async def test_bad_queries_are_refused(path: Path, control: FakeControl, target: str, word: str) -> None:

@@ -6,21 +6,22 @@ import urllib.request
 import pytest
 
 from offloader.daemon.metric_table import METRICS
-from offloader.daemon.reference import main, render
+from offloader.daemon.reference import PAGES, main, metrics_page
 
 
 def test_the_reference_is_up_to_date():
-    """docs/controller_metrics.md is what the code declares; else: python -m offloader.daemon.reference."""
+    """The pages are what the code declares; else: python -m offloader.daemon.reference."""
     assert main(["--check"]) == 0
 
 
 def test_a_stale_page_is_told(tmp_path, capsys):
-    stale = tmp_path / "page.md"
-    stale.write_text(render() + "\n", encoding="utf-8")
-    assert main(["--check", f"--output={stale}"]) == 1
-    assert "is stale" in capsys.readouterr().err
-    assert main([f"--output={stale}"]) == 0
-    assert main(["--check", f"--output={stale}"]) == 0
+    for name, render in PAGES.items():
+        assert main([f"--folder={tmp_path}"]) == 0
+        (tmp_path / name).write_text(render() + "\n", encoding="utf-8")
+        assert main(["--check", f"--folder={tmp_path}"]) == 1
+        assert f"{name} is stale" in capsys.readouterr().err
+    assert main([f"--folder={tmp_path}"]) == 0
+    assert main(["--check", f"--folder={tmp_path}"]) == 0
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
@@ -28,7 +29,7 @@ def test_every_metric_has_what_a_reader_needs(metric):
     assert metric.help.endswith(".")
     assert metric.unit
     assert (metric.kind == "counter") is metric.name.endswith("_total")
-    assert f"| `{metric.name}` | {metric.kind} |" in render()
+    assert f"| `{metric.name}` | {metric.kind} |" in metrics_page()
 
 
 def test_examples_name_only_metrics_that_exist():

@@ -23,7 +23,8 @@ OFFLINE = (
 
 WORK = "GRID_OFFLOAD=allow nohup python3 train.py >train.log 2>&1 &"
 SERVE = "grid-offloader serve --config cluster.yaml"
-LOOK = ("grid-offloader status", "grid-offloader scan --all")
+LOOK = ("grid-offloader status", "grid-offloader scan --all", "grid-offloader why")
+WHY = "grid-offloader why 4242"
 DRY_RUN, MOVE = "grid-offloader move 4242 --dry-run", "grid-offloader move 4242 --target-node gpu1"
 LOGS, CANCEL = "grid-offloader logs -f offload_1764000000_4242", "grid-offloader cancel offload_1764000000_4242"
 AUTO = (
@@ -32,7 +33,7 @@ AUTO = (
     "grid-offloader auto --status",
     "grid-offloader auto --disable",
 )
-LIVE = (WORK, SERVE, *LOOK, DRY_RUN, MOVE, LOGS, CANCEL, *AUTO)
+LIVE = (WORK, SERVE, *LOOK, WHY, DRY_RUN, MOVE, LOGS, CANCEL, *AUTO)
 
 KNOWN = (*FETCH, *DEMO, DOWN, EXPORTER, *OFFLINE, *LIVE)
 

@@ -177,6 +177,7 @@ def test_the_steps_with_a_controller_do_what_the_readme_says(controlled, termina
         row = bed.wait_for(training, 60, "train.py in scan --all")
         assert (row["class"], row["movable"]) == ("training", True), row
         pid = str(row["pid"])
+        assert "train.py" in terminal.type(readme.WHY.replace("4242", pid))
         assert "train.py" in terminal.type(readme.DRY_RUN.replace("4242", pid))
         moved = terminal.type(readme.MOVE.replace("4242", pid) + " --format json", timeout=150)
         move = json.loads(moved)
