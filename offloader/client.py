@@ -132,6 +132,18 @@ class Client:
         """Before ownership: roll back. Afterwards: end the job."""
         return await self._one("POST", f"/v1/moves/{quote(move_id, safe='')}/cancel", body={})
 
+    async def keep(self, pid: int, *, for_s: int | None = None) -> Document:
+        """No rule moves the job of this process for `for_s` seconds (default: as configured)."""
+        return await self._one("POST", "/v1/keeps", body={"pid": pid, **_present({"for_s": for_s})})
+
+    async def keeps(self) -> list[Document]:
+        """The jobs that you keep; for admins everybody's."""
+        return await self._many("GET", "/v1/keeps")
+
+    async def release(self, what: str) -> Document:
+        """Take a keep back, by its id or pid."""
+        return await self._one("POST", f"/v1/keeps/{quote(what, safe='')}/release", body={})
+
     async def logs(self, move_id: str, *, offset: int = 0, follow: bool = False) -> AsyncIterator[bytes]:
         """The moved job's output from byte `offset` on; with `follow` until it ends."""
         query = [("offset", str(offset)), ("follow", "1" if follow else "0")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from offloader.adapters import readings
 from offloader.adapters.node_views import CAPACITIES, view
@@ -21,17 +21,22 @@ Lend = Callable[[str, Capacity], Capacity | None]
 _AGES = f"{series.AGE} + (time() - timestamp({series.AGE}))"
 _RECORDED = f"time() - timestamp({series.PRESSURE})"
 _CAPACITIES = f'{{__name__=~"{"|".join(CAPACITIES)}"}}'
-_COMMON = (series.UP, _AGES, series.PRESSURE, _RECORDED, _CAPACITIES)
+_MEMORY_STALL = f'{series.STALL}{{resource="memory",kind="some"}}'
+_COMMON = (series.UP, _AGES, series.PRESSURE, _RECORDED, _CAPACITIES, _MEMORY_STALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """A snapshot's share of Prometheus: rule values and conditions by (rule key, node), views and ages by node."""
+    """A snapshot's share of Prometheus: rule values and conditions by (rule key, node), views and ages by node.
+
+    `memory_stalls`: of the heads, the share of time in which something waited for memory; None: not known, or too old.
+    """
 
     values: Mapping[tuple[str, str], Reading]
     whens: Mapping[tuple[str, str], Truth]
     nodes: Mapping[str, NodeView]
     ages_s: Mapping[str, float | None]
+    memory_stalls: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ async def gather(
     draining: Collection[str] = (),
     lend: Lend = lambda _node, offer: offer,
 ) -> Measurements:
-    """Ask everything at once: one query per rule, one per `when`, five for the rest.
+    """Ask everything at once: one query per rule, one per `when`, six for the rest.
 
     Args:
         source: Prometheus.
@@ -70,7 +75,7 @@ async def gather(
     conditions = tuple((rule, rule.when) for rule in rules if rule.when is not None)
     asked = (*_COMMON, *(rule.expr for rule in rules), *(when for _, when in conditions))
     answers = [Answer.of(result) for result in await source.query(*asked)]
-    up, ages, pressure, recorded, capacities = answers[: len(_COMMON)]
+    up, ages, pressure, recorded, capacities, stalled = answers[: len(_COMMON)]
     values, whens = answers[len(_COMMON) : len(_COMMON) + len(rules)], answers[len(_COMMON) + len(rules) :]
     health = {node: readings.health(node, up, ages, limit_s=limit_s, now=now) for node in nodes}
     facts = _Facts(health, pressure, recorded, capacities, limit_s, lend)
@@ -88,12 +93,18 @@ async def gather(
         },
         nodes={node: _view(node, role, facts, draining=node in draining) for node, role in nodes.items()},
         ages_s={node: found.age_s for node, found in health.items()},
+        memory_stalls={node: _stall(node, stalled, facts) for node in heads},
     )
 
 
 def _value(rule: Rule, node: str, answer: Answer, facts: _Facts) -> Reading:
     recorded_s = readings.recorded_age(node, facts.recorded) if series.PRESSURE in rule.expr else 0.0
     return readings.reading(node, answer, facts.health[node], limit_s=facts.limit_s, recorded_s=recorded_s)
+
+
+def _stall(node: str, answer: Answer, facts: _Facts) -> float | None:
+    recorded_s = readings.recorded_age(node, facts.recorded)
+    return readings.reading(node, answer, facts.health[node], limit_s=facts.limit_s, recorded_s=recorded_s).value
 
 
 def _view(node: str, role: Role, facts: _Facts, *, draining: bool) -> NodeView:

@@ -33,6 +33,7 @@ COMMANDS: dict[str, Entry] = {
     "logs": Entry("Look", "logs", "logs", "The output of a moved job."),
     "rules": Entry("Look", "rules", "rules_group", "Check and list offload rules."),
     "move": Entry("Move", "move", "move", "Move processes to a worker now."),
+    "keep": Entry("Move", "keep", "keep", "Keep your jobs here for a while: no rule moves them."),
     "cancel": Entry("Move", "cancel", "cancel", "Roll a move back, or end the job it moved."),
     "auto": Entry("Control", "auto", "auto", "Switch automatic moves on and off, set thresholds."),
     "serve": Entry("Control", "serve", "serve", "Run the controller."),

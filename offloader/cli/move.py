@@ -153,6 +153,8 @@ def _announce(document: dict[str, Any]) -> None:
     lost = document.get("loses_s")
     if lost:
         render.say(f"{document['strategy']}: it starts again, {render.seconds(lost)} of its work are done again")
+    for each in document.get("passes_over", ()):
+        render.say(f"{each['reason']}: {render.clean(each['seen'])}; your own move passes over that")
     if time.time() - document["created_t"] > 60:  # noqa: PLR2004 - a minute of clock difference is worth a word
         render.say("note: the controller's clock differs from yours")
 
@@ -165,7 +167,10 @@ def _show_plan(plan: dict[str, Any]) -> None:
             ("needs", f"{render.cores(plan['needs']['cores'])} cores, {render.size(plan['needs']['memory_bytes'])}"),
             ("done again", render.seconds(plan["loses_s"]) if plan["loses_s"] else "nothing"),
             ("processes", str(plan["processes"])),
-            *(("passes over", f"{each['reason']}: {render.clean(each['seen'])}") for each in plan["owner_only"]),
+            *(
+                ("passes over", f"{each['reason']}: {render.clean(each['seen'])}")
+                for each in (*plan["owner_only"], *plan["passes_over"])
+            ),
         ]
     )
 

@@ -15,6 +15,7 @@ __all__ = [
     "move_words",
     "outcome_words",
     "show_moves",
+    "show_notices",
     "show_rules",
     "state_style",
     "threshold_words",
@@ -119,6 +120,32 @@ def show_moves(moves: Sequence[Document], *, indent: str = "") -> None:
         for move in moves
     ]
     render.show_table(columns, rows, indent=indent, colours=_COLOURS)
+
+
+def show_notices(notices: Iterable[Document], *, indent: str = "") -> None:
+    """A line per job whose owner was told that it is going to be moved."""
+    columns = [
+        Column("PID", right=True),
+        Column("WHAT", flex=True),
+        Column("USER", flex=True),
+        Column("TO"),
+        Column("RULE", flex=True),
+        Column("NOT BEFORE", right=True),
+        Column("TO OBJECT"),
+    ]
+    rows = [
+        (
+            str(one["pid"]),
+            one["name"],
+            one["user"],
+            one["target"],
+            one["rule"],
+            f"in {render.seconds(one['left_s'])}",
+            f"grid-offloader keep {one['pid']}",
+        )
+        for one in notices
+    ]
+    render.show_table(columns, rows, indent=indent)
 
 
 def state_words(state: str) -> str:

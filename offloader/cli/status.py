@@ -45,6 +45,9 @@ def show(document: Document) -> None:
         _title("RULES")
         screens.show_rules(document["rules"])
     _show_workers(document["workers"])
+    if document["notices"]:
+        _title("NOTICES")
+        screens.show_notices(document["notices"])
     moves = [*document["moves_in_flight"], *document["moves_recent"]]
     if moves:
         _title("MOVES")

@@ -221,7 +221,7 @@ def _expected(one: Document | None) -> str:
 _COMMAND_WORDS = {
     "plan": "to see the plan",
     "move": "to move it",
-    "keep": "to keep it here",
+    "keep": "to keep it here for a while",
     "forbid": "to forbid it from the start",
 }
 

@@ -45,6 +45,7 @@ __all__ = [
     "MemorySharing",
     "Node",
     "Notify",
+    "Owners",
     "Prometheus",
     "Protect",
     "Ray",
@@ -259,10 +260,31 @@ class ClassPattern(Strict):
     words: tuple[NonEmpty, ...] = Field((), description="words in such names: `fit` is in fit_model.py, not in fitness")
 
 
-class Notify(Strict):
-    """How owners are told, besides on their terminal."""
+class Owners(Strict):
+    """What the owner of a job is asked before it is moved automatically, and how long he may keep it."""
 
+    notice_s: Duration = Field(
+        60.0,
+        alias="notice",
+        description="between telling the owner and moving his job; 0: moved at once, told afterwards",
+    )
+    notice_stall: Ratio = Field(
+        0.20, description="share of time in which something waits for memory (PSI) above which nobody is waited for"
+    )
+    keep_s: Duration = Field(86400.0, alias="keep", gt=0, description="how long `keep` holds unless it says so itself")
+    keep_max_s: Duration = Field(30 * 86400.0, alias="keep_max", gt=0, description="how long it may hold at most")
+
+
+class Notify(Strict):
+    """How owners are told what happened to their jobs. `status --mine` and the events tell it in any case."""
+
+    terminal: bool = Field(True, description="on the terminal that the job was started from, unless it says `mesg n`")
+    file: bool = Field(
+        True,
+        description="in a file: beside the job's log, else ~/.local/state/grid-offloader/messages.log of its owner",
+    )
     owner: Argv = Field((), description="command and arguments (no shell); gets one JSON document on stdin")
+    timeout_s: Duration = Field(10.0, alias="timeout", gt=0, description="how long that command may take")
 
 
 class Cluster(Strict):
@@ -279,6 +301,7 @@ class Cluster(Strict):
     protect: Protect = Protect()
     budgets: BudgetsSection = BudgetsSection()
     classes: tuple[ClassPattern, ...] = Field((), description="extra patterns for telling classes of work")
+    owners: Owners = Owners()
     notify: Notify = Notify()
 
     @property

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from offloader.errors import NotFound
 from offloader.jobs.ids import move_id
-from offloader.model import Move, MoveState
+from offloader.model import Move, MoveState, Reason
 from offloader.moves.plan import MovePlan
 
 __all__ = ["Actuator", "RecordingActuator"]
@@ -24,6 +24,9 @@ class Actuator(Protocol):
 
     async def cancel(self, move_id: str, *, by_uid: int) -> Move:
         """Roll back, or end the job. Raises NotFound, Refused."""
+
+    async def withdraw(self, move_id: str, reason: Reason, detail: str) -> bool:
+        """Roll back a move that has not passed ownership; False: too late, nothing was done."""
 
     async def disable(self) -> None:
         """Roll back automatic moves that are not committed."""
@@ -73,6 +76,11 @@ class RecordingActuator:
     async def cancel(self, move_id: str, *, by_uid: int) -> Move:
         """There is never anything to cancel."""
         raise NotFound(f"there is no move {move_id}: this controller only records (uid {by_uid} asked)")
+
+    async def withdraw(self, move_id: str, reason: Reason, detail: str) -> bool:
+        """Nothing runs."""
+        _ = move_id, reason, detail
+        return False
 
     async def disable(self) -> None:
         """Nothing runs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +29,7 @@ from offloader.daemon.api.caller import Permissions
 from offloader.daemon.controller import Controller, Parts
 from offloader.daemon.decisions import DecisionLog
 from offloader.daemon.desk import Desk
+from offloader.daemon.keeps import Keeps
 from offloader.daemon.metrics import Metrics
 from offloader.daemon.problems import Trouble
 from offloader.daemon.reload import Reloader
@@ -38,11 +39,11 @@ from offloader.daemon.ticker import Ticker
 from offloader.daemon.toggles import Switches
 from offloader.errors import ConfigError
 from offloader.jobs.ids import UlidFactory
-from offloader.model import Move, MoveState, Role
+from offloader.model import Move, MoveState, Reason, Role
 from offloader.moves.agent import Agent
 from offloader.moves.mover import Mover
 from offloader.moves.plan import MoveNode, Timings
-from offloader.moves.tools import Tools
+from offloader.moves.tools import Forbidden, Tools
 from offloader.ports import Host, MetricsSource
 from offloader.strategies import STRATEGIES
 
@@ -76,10 +77,10 @@ def metrics_source(cluster: Cluster) -> PrometheusSource:
     return PrometheusSource(section.url, token_file=section.bearer_token_file, deadline_s=section.timeout_s)
 
 
-def make_observer(source: MetricsSource, journal: Any) -> Observer:
+def make_observer(source: MetricsSource, journal: Any, keeps: Keeps) -> Observer:
     """The observer of this machine. `journal`: the store, or whatever answers for it in a look without a controller."""
     processes = ProcessSource()
-    return Observer(partial(gather, source), lambda detail: processes.read(detail=detail), journal)
+    return Observer(partial(gather, source), lambda detail: processes.read(detail=detail), journal, keeps.until)
 
 
 async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
@@ -99,6 +100,7 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
         stack.callback(journal.close)
         clock = SystemClock()
         switches = Switches(journal, state_dir)
+        keeps = Keeps(journal, clock.time)
         source = metrics_source(cluster)
         stack.push_async_callback(source.close)
         recording = RecordingActuator(clock.time)
@@ -106,12 +108,14 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
         records_only = "it was started with --record-only" if record_only else _missing_backend(cluster)
         acting: Actuator = recording
         if records_only is None:
-            acting = _mover(setup=setup, journal=journal, clock=clock, switches=switches, hooks=hooks, stack=stack)
+            forbidden = partial(_forbidden, (switches.forbidden, keeps.forbidden))
+            acting = _mover(setup=setup, journal=journal, clock=clock, forbidden=forbidden, hooks=hooks, stack=stack)
         parts = Parts(
             store=journal,
             clock=clock,
-            observer=make_observer(source, journal),
+            observer=make_observer(source, journal, keeps),
             switches=switches,
+            keeps=keeps,
             decisions=DecisionLog(journal),
             acting=acting,
             recording=recording,
@@ -178,7 +182,7 @@ def _wired(
 
 
 def _mover(
-    *, setup: Setup, journal: Journal, clock: SystemClock, switches: Switches, hooks: _Hooks, stack: AsyncExitStack
+    *, setup: Setup, journal: Journal, clock: SystemClock, forbidden: Forbidden, hooks: _Hooks, stack: AsyncExitStack
 ) -> Mover:
     cluster, timings = setup.cluster, Timings()
     agents = {node.name: Agent(_host(node, stack), _move_node(node), verb_s=timings.verb_s) for node in cluster.nodes}
@@ -189,7 +193,7 @@ def _mover(
         backends=_backends(cluster),
         strategies={strategy.name: strategy for strategy in STRATEGIES},
         capsules=CapsuleFiles(cluster.controller.state_dir / "capsules"),
-        forbidden=switches.forbidden,
+        forbidden=forbidden,
         timings=timings,
         on_transition=hooks.transition,
     )
@@ -197,6 +201,11 @@ def _mover(
     mover.on_finished(hooks.finished)
     stack.push_async_callback(mover.close)
     return mover
+
+
+def _forbidden(asked: Iterable[Forbidden], move: Move) -> tuple[Reason, str] | None:
+    """The first that forbids it."""
+    return next((answer for one in asked if (answer := one(move)) is not None), None)
 
 
 def _host(node: Node, stack: AsyncExitStack) -> Host:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from offloader.daemon.actuators import Actuator
 from offloader.daemon.decisions import DecisionLog
+from offloader.daemon.keeps import Keeps
 from offloader.daemon.setup import Setup
 from offloader.daemon.snapshot import FROZEN_LOAD, Measured, Observer
 from offloader.daemon.toggles import IN_FORCE, STATE, Switches, thresholds_in_force
@@ -55,6 +56,7 @@ class Parts:
     clock: Clock
     observer: Observer
     switches: Switches
+    keeps: Keeps
     decisions: DecisionLog
     acting: Actuator
     recording: Actuator
@@ -98,8 +100,12 @@ class Controller:
         """Run with another configuration from the next tick on; every rule waits the initial cooldown first."""
         async with self._turn:
             self.setup = setup
-            self._read_again = 0.0
+            self.look_again()
             self._state = started(self.parts.clock.time(), setup.policy, self._state)
+
+    def look_again(self) -> None:
+        """What is known of processes is out of date: somebody said something about one."""
+        self._read_again = 0.0
 
     def finished(self, move: Move) -> None:
         """A move reached its end: cooldowns start, failures count."""

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from offloader.daemon.api.caller import Caller, Permissions
-from offloader.daemon.api.control import AutoRequest, MoveRequest
+from offloader.daemon.api.control import AutoRequest, KeepRequest, MoveRequest
 from offloader.daemon.controller import Controller
 from offloader.daemon.documents import event_document, move_document
 from offloader.daemon.explaining import Explanations
+from offloader.daemon.keeping import Keeping
 from offloader.daemon.manual import ManualMoves
 from offloader.daemon.problems import Trouble
 from offloader.daemon.scanning import check_nodes, scan_documents
@@ -40,6 +41,7 @@ class Desk:
         self._permissions = permissions
         self._trouble = trouble
         self._reload = reload
+        self._keeping = Keeping(controller, ticker, permissions)
         self._manual = ManualMoves(controller, permissions)
         self._explanations = Explanations(controller, permissions, trouble, ticker.now)
         self._started_t = controller.parts.clock.time()
@@ -116,6 +118,18 @@ class Desk:
     async def move(self, caller: Caller, request: MoveRequest) -> Document:
         """A person's own move."""
         return await self._manual.move(caller, request)
+
+    async def keep(self, caller: Caller, request: KeepRequest) -> Document:
+        """An owner keeps his job here."""
+        return await self._keeping.keep(caller, request)
+
+    async def keeps(self, caller: Caller) -> list[Document]:
+        """What is kept."""
+        return await self._keeping.listed(caller)
+
+    async def release(self, caller: Caller, what: str) -> Document:
+        """A keep is taken back."""
+        return await self._keeping.release(caller, what)
 
     async def moves(self, caller: Caller, limit: int) -> list[Document]:
         """Newest first."""

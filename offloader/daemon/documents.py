@@ -17,6 +17,7 @@ from offloader.model import (
     Completion,
     Decision,
     Job,
+    Keep,
     Move,
     NodeView,
     Obstacle,
@@ -30,6 +31,7 @@ __all__ = [
     "capacity_document",
     "decision_document",
     "event_document",
+    "keep_document",
     "move_document",
     "node_document",
     "obstacle_document",
@@ -216,6 +218,21 @@ def event_document(event: Event, *, private: bool) -> Document:
         "message": event.message,
         "reason": event.reason.value if event.reason else None,
         "data": without_private(event.data) if not private else dict(event.data),
+    }
+
+
+def keep_document(keep: Keep) -> Document:
+    """A job that its owner keeps here."""
+    return {
+        "id": keep.id,
+        "pid": keep.pid,
+        "name": keep.name,
+        "user": keep.user,
+        "uid": keep.uid,
+        "processes": len(keep.processes),
+        "created_t": keep.created_t,
+        "until_t": keep.until_t,
+        "by_uid": keep.by_uid,
     }
 
 

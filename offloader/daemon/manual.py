@@ -71,7 +71,8 @@ class ManualMoves:
         words = f"{move.id} begins: {caller.name} moves pid {move.identity.pid} to {move.target}"
         parts.decisions.told(EventKind.MOVE, move.id, words, parts.clock.time(), data={"by_uid": caller.uid})
         document = move_document(move, parts.store.job(move.job), steps=parts.store.timeline(move.id))
-        return {**document, "name": document["name"] or candidate.leader.name, "loses_s": round(loses_s, 1)}
+        more = {"loses_s": round(loses_s, 1), "passes_over": _passed_over(candidate)}
+        return {**document, "name": document["name"] or candidate.leader.name, **more}
 
     async def _candidate(self, caller: Caller, setup: Setup, pid: int) -> Candidate:
         found = await self._controller.parts.observer.candidate(setup, pid)
@@ -146,8 +147,14 @@ def _plan_document(asked: MovePlan, loses_s: float) -> Document:
         "processes": len(candidate.members),
         "loses_s": round(loses_s, 1),
         "owner_only": [obstacle_document(obstacle) for obstacle in candidate.owner_only],
+        "passes_over": _passed_over(candidate),
         "env_vars": _names(asked.env),
     }
+
+
+def _passed_over(candidate: Candidate) -> list[Document]:
+    """What would keep everybody else from it, and its owner not: that he keeps it here."""
+    return [obstacle_document(one) for one in candidate.obstacles if one.reason is Reason.KEPT]
 
 
 def _names(env: Mapping[str, str]) -> list[str]:

@@ -27,7 +27,7 @@ from offloader.model import (
     Truth,
 )
 
-__all__ = ["FROZEN_LOAD", "Journalled", "Measure", "Measured", "Observer", "ReadProcesses"]
+__all__ = ["FROZEN_LOAD", "Journalled", "Kept", "Measure", "Measured", "Observer", "ReadProcesses"]
 
 FROZEN_LOAD = "cores_before"
 """Fact of a move: the cores that its job used when it was chosen. While it is frozen they look like relief."""
@@ -55,6 +55,10 @@ class Measured(Protocol):
     def ages_s(self) -> Mapping[str, float | None]:
         """Age of each node's newest raw sample."""
 
+    @property
+    def memory_stalls(self) -> Mapping[str, float | None]:
+        """Share of time in which something on the heads waited for memory."""
+
 
 class Journalled(Protocol):
     """The part of the journal that a snapshot holds."""
@@ -70,6 +74,8 @@ class Journalled(Protocol):
 
 
 Measure = Callable[..., Awaitable[Measured]]
+Kept = Callable[[Mapping[int, Process]], Mapping[int, float]]
+"""Of these processes those that their owners keep, by pid, and until when (Unix seconds)."""
 ReadProcesses = Callable[[bool], Mapping[int, Process]]
 """All processes of the head by pid; with True in every detail. Blocks."""
 
@@ -77,8 +83,11 @@ ReadProcesses = Callable[[bool], Mapping[int, Process]]
 class Observer:
     """Builds snapshots."""
 
-    def __init__(self, measure: Measure, read_processes: ReadProcesses, journal: Journalled) -> None:
+    def __init__(
+        self, measure: Measure, read_processes: ReadProcesses, journal: Journalled, kept: Kept = lambda _: {}
+    ) -> None:
         """Args: measure: adapters.gather.gather with its source bound; read_processes: of this machine, the head."""
+        self._kept = kept
         self._measure = measure
         self._read = read_processes
         self._journal = journal
@@ -102,7 +111,7 @@ class Observer:
             processes,
             node=setup.policy.head,
             policy=setup.policy,
-            kept=frozenset(),
+            kept=self._kept(processes),
             moving=moving_pids(moves),
             own_pids=frozenset({os.getpid()}),
         )
@@ -116,9 +125,14 @@ class Observer:
             pid,
             node=setup.policy.head,
             policy=setup.policy,
+            kept=self._kept(processes),
             moving=moving_pids(self.moves(0.0)),
             own_pids=frozenset({os.getpid()}),
         )
+
+    async def processes(self) -> Mapping[int, Process]:
+        """Every process of the head, without detail."""
+        return await asyncio.to_thread(self._read, False)
 
     def moves(self, now: float) -> tuple[Move, ...]:
         """Those in flight, and those that ended within the last hour (budgets count them)."""
@@ -148,6 +162,7 @@ class Observer:
             moves=known,
             reserved=self._journal.reserved(),
             frozen_load=self._frozen_load(setup, measured, known),
+            memory_stall=measured.memory_stalls.get(setup.policy.head),
         )
 
     def _frozen_load(self, setup: Setup, measured: Measured, moves: tuple[Move, ...]) -> dict[Resource, float]:

@@ -17,6 +17,7 @@ from offloader.daemon.assembly import load_setup, make_observer, metrics_source
 from offloader.daemon.controller import View
 from offloader.daemon.documents import move_document
 from offloader.daemon.explaining import gone, not_yours, process_told
+from offloader.daemon.keeps import Keeps
 from offloader.daemon.mending import Place
 from offloader.daemon.move_story import move_sentence
 from offloader.daemon.scanning import check_nodes, scan_documents
@@ -103,7 +104,7 @@ async def _looking(setup: Setup) -> AsyncIterator[_Look]:
     source = metrics_source(setup.cluster)
     try:
         with _journal(setup.cluster.controller.state_dir) as journal:
-            yield _Look(setup, make_observer(source, journal), journal)
+            yield _Look(setup, make_observer(source, journal, Keeps(journal, time.time)), journal)
     finally:
         await source.close()
 

@@ -24,7 +24,7 @@ from offloader.engine.schema import RuleState
 from offloader.jobs.store import Store
 from offloader.model import Capacity, Decision, Mode, Move, Reading, Reason, Role, Rule, Toggles
 
-__all__ = ["rule_documents", "status_document"]
+__all__ = ["notice_documents", "rule_documents", "status_document"]
 
 Document = dict[str, Any]
 
@@ -69,12 +69,34 @@ def status_document(
         "head": _head(view, setup.policy.head, setup.rules, toggles),
         "rules": rule_documents(view, setup.rules, toggles, setup.policy.head, private=private),
         "next": serving_story(controller, trouble, now, private=private).to_json(),
+        "notices": notice_documents(view),
         "workers": _workers(view, store),
         "moves_in_flight": [_move(store, move, private=private) for move in in_flight],
         "moves_recent": [_move(store, move, private=private) for move in recent],
         "last_decision": last if private or last is None else without_private(last),
         "problems": problems_of(controller, toggles, trouble, recent),
     }
+
+
+def notice_documents(view: View | None) -> list[Document]:
+    """Jobs whose owners were told that they are going to be moved, and may still object."""
+    if view is None:
+        return []
+    return [
+        {
+            "pid": one.pid,
+            "name": one.name,
+            "user": one.user,
+            "uid": one.uid,
+            "rule": one.rule,
+            "target": one.target,
+            "strategy": one.strategy.value,
+            "given_t": one.given_t,
+            "left_s": round(one.left_s, 1),
+        }
+        for one in view.state.notices
+        if one.open
+    ]
 
 
 def rule_documents(

@@ -75,6 +75,8 @@ class Story:
     def text(self) -> str:
         """One line, with the code."""
         broken = self.chain.broken
+        if broken is not None and broken.reason is Reason.NOTICE:
+            return f"moving {self.what}: {broken.seen}"
         if self.kind != "nothing" or broken is None:
             return f"{'would move' if broken else 'moving'} {self.what}"
         return f"nothing, {broken.reason or broken.name}{f': {broken.seen}' if broken.seen else ''}"

@@ -26,7 +26,7 @@ def candidates_of(
     *,
     node: str,
     policy: Policy,
-    kept: frozenset[int],
+    kept: Mapping[int, float],
     moving: frozenset[int],
     own_pids: frozenset[int],
     declared: frozenset[int] = frozenset(),
@@ -37,7 +37,7 @@ def candidates_of(
         processes: Every visible process of the node by pid.
         node: Its name.
         policy: Whose processes may be touched.
-        kept: Pids whose owners said `keep`.
+        kept: Pids whose owners said `keep`, and until when (Unix seconds).
         moving: Pids of jobs in flight.
         own_pids: The controller, exporter, Ray and Prometheus, in addition to what their names tell.
         declared: Pids of jobs started by `run`: restarting them is harmless.
@@ -56,7 +56,7 @@ def candidate_for(
     *,
     node: str,
     policy: Policy,
-    kept: frozenset[int] = frozenset(),
+    kept: Mapping[int, float] | None = None,
     moving: frozenset[int] = frozenset(),
     own_pids: frozenset[int] = frozenset(),
     declared: frozenset[int] = frozenset(),
@@ -66,7 +66,7 @@ def candidate_for(
     job = family.close(pid)
     if job is None:
         return obstacle(Reason.NO_SUCH_PROCESS, f"no process {pid} on {node}")
-    return _candidate(job, family, policy, Wishes(kept, moving, own_pids), node=node, declared=declared)
+    return _candidate(job, family, policy, Wishes(kept or {}, moving, own_pids), node=node, declared=declared)
 
 
 def _candidate(

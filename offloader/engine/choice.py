@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from offloader.engine.evaluate import stale_after_s
 from offloader.engine.guard import process_limits
+from offloader.engine.notice import under_notice
 from offloader.engine.place import place, shares, usable
 from offloader.engine.remedies import obstacle
 from offloader.engine.schema import Target
@@ -21,8 +22,7 @@ _OUTDONE = (Reason.BUDGET_NODE, "one start a tick: another job loses less")
 def choose_for(acting: Sequence[Evaluated], tick: Tick) -> dict[str, Decision]:
     """One start at most for all of these rules."""
     options, refusals = _options(acting, tick)
-    for waiting in (False, True):  # what needs its owner is only proposed, and only when nothing else is there
-        pool = [one for one in options if (one.waits is not None) is waiting]
+    for pool in _pools(options, tick):
         found = _first_with_place(pool, acting, tick, refusals)
         if found is not None:
             return _chosen(acting, tick, found, options, refusals)
@@ -55,6 +55,20 @@ def _options(acting: Sequence[Evaluated], tick: Tick) -> tuple[list[Option], Ref
         if accepted:
             options.append(_merged(accepted, relief))
     return options, refusals
+
+
+def _pools(options: Sequence[Option], tick: Tick) -> tuple[list[Option], ...]:
+    """In the order in which they are tried: what was announced to its owner, the rest, and what waits for its owner.
+
+    The last is only proposed, and only when nothing else is there.
+    """
+    announced: list[Option] = []
+    free: list[Option] = []
+    waiting: list[Option] = []
+    for one in options:
+        told = under_notice(one.candidate, tick.state.notices)
+        (waiting if one.waits is not None else announced if told is not None else free).append(one)
+    return announced, free, waiting
 
 
 def _merged(accepted: Sequence[tuple[Rule, Option]], relief: Mapping[Resource, float]) -> Option:

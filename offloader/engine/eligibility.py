@@ -5,7 +5,8 @@ What a rule selects (classes, users, age, patterns) is another question: select.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
 from offloader.engine.closure import Closure, Family, ancestors
@@ -29,11 +30,11 @@ _UNITS = (".service", ".scope", ".slice")
 class Wishes:
     """What is known of processes by pid besides themselves.
 
-    `kept`: their owners said keep. `moving`: part of a move in flight. `own`: the controller, exporter, Ray,
-    Prometheus; their ancestors and descendants are protected with them.
+    `kept`: their owners said keep, until then (Unix seconds). `moving`: part of a move in flight. `own`: the
+    controller, exporter, Ray, Prometheus; their ancestors and descendants are protected with them.
     """
 
-    kept: frozenset[int] = frozenset()
+    kept: Mapping[int, float] = field(default_factory=dict)
     moving: frozenset[int] = frozenset()
     own: frozenset[int] = frozenset()
 
@@ -53,7 +54,7 @@ def obstacles_of(job: Closure, family: Family, policy: Policy, wishes: Wishes) -
         (Reason.SYSTEM_USER, lambda one: _system_user(one, policy)),
         (Reason.OTHER_USER, lambda one: _other_user(one, policy)),
         (Reason.OPTED_OUT, lambda one: "its environment says GRID_OFFLOAD=never" if one.wish == NEVER else None),
-        (Reason.KEPT, lambda one: "its owner keeps it here" if one.pid in wishes.kept else None),
+        (Reason.KEPT, lambda one: _kept(wishes.kept.get(one.pid))),
         (Reason.STOPPED, lambda one: _stopped(one, wishes)),
         (Reason.TRACED, lambda one: f"traced by process {one.tracer_pid}" if one.tracer_pid else None),
         (Reason.UNREADABLE, _unreadable),
@@ -135,6 +136,12 @@ def _other_user(process: Process, policy: Policy) -> str | None:
     if policy.multi_user or process.identity.uid == policy.own_uid:
         return None
     return f"runs as {process.user}, the cluster works for uid {policy.own_uid} only"
+
+
+def _kept(until_t: float | None) -> str | None:
+    return (
+        None if until_t is None else f"its owner keeps it here until {datetime.fromtimestamp(until_t, UTC):%F %R} UTC"
+    )
 
 
 def _stopped(process: Process, wishes: Wishes) -> str | None:

@@ -135,6 +135,7 @@ def evaluate(
         reason=blocked.reason if blocked else None,
         detail=blocked.detail if blocked else "",
         alert=after.unknown_t is not None and now - after.unknown_t >= policy.unknown_hold_s,
+        fired=after.beneath in _FIRED,
     )
     return after, verdict
 

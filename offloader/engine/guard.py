@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from offloader.engine.remedies import obstacle
-from offloader.engine.schema import EngineState, Failure, identity_key
+from offloader.engine.schema import EngineState, Failure, Notice, identity_key
 from offloader.engine.select import ways
 from offloader.model import (
     Candidate,
@@ -54,6 +54,9 @@ def process_limits(candidate: Candidate, state: EngineState, snapshot: Snapshot,
     since = snapshot.now - policy.budgets.process_interval_s
     if recent := _move_of(candidate, [move for move in snapshot.moves if move.updated_t > since]):
         return obstacle(Reason.BUDGET_PROCESS, f"{recent.id} ended {snapshot.now - recent.updated_t:.0f} s ago")
+    if told := _recent_notice(candidate, state):
+        seen = f"its owner was told {snapshot.now - told.given_t:.0f} s ago ({told.outcome}): no second notice so soon"
+        return obstacle(Reason.BUDGET_PROCESS, seen)
     if why := quarantined(candidate, state, snapshot, policy):
         return obstacle(Reason.QUARANTINED, why)
     return _user_limit(candidate, snapshot.moves, policy)
@@ -88,9 +91,9 @@ def permit_manual(
 ) -> tuple[Obstacle, ...]:
     """What forbids a person's own move of this candidate; empty: it may go, if it has a place (`place_on`).
 
-    It passes over the candidate's age, work that is lost, `owner_only`, cooldowns, the hour's budget, intervals and
-    quarantine; never over protections, another owner, the kill-switch, a move in flight, nor over how many moves
-    may be in flight at once.
+    It passes over the candidate's age, work that is lost, `owner_only`, cooldowns, the hour's budget, intervals,
+    quarantine, and the owner's over what he himself said to keep; never over protections, another owner, the
+    kill-switch, a move in flight, nor over how many moves may be in flight at once.
     """
     found: list[Obstacle] = []
     if snapshot.toggles.kill_switch:
@@ -98,7 +101,8 @@ def permit_manual(
     foreign = next((one for one in candidate.members if requester_uid not in (_ROOT, one.identity.uid)), None)
     if foreign is not None:
         found.append(obstacle(Reason.NOT_YOURS, f"process {foreign.pid} belongs to {foreign.user}"))
-    found += candidate.obstacles
+    keeps_itself = requester_uid == candidate.identity.uid
+    found += [one for one in candidate.obstacles if not (one.reason is Reason.KEPT and keeps_itself)]
     running = in_flight(moves)
     moving = _move_of(candidate, running)
     if moving is not None and all(one.reason is not Reason.ALREADY_MOVING for one in found):
@@ -118,6 +122,12 @@ def _move_of(candidate: Candidate, moves: Iterable[Move]) -> Move | None:
     """The first of the moves that concerns one of the candidate's processes."""
     keys = {identity_key(member.identity) for member in candidate.members}
     return next((move for move in moves if identity_key(move.identity) in keys), None)
+
+
+def _recent_notice(candidate: Candidate, state: EngineState) -> Notice | None:
+    """A notice of this job that has ended and is still remembered."""
+    keys = {identity_key(member.identity) for member in candidate.members}
+    return next((one for one in state.notices if not one.open and one.process in keys), None)
 
 
 def _concurrency(node: str, moves: Iterable[Move], policy: Policy) -> Obstacle | None:

@@ -8,7 +8,9 @@ from offloader.model import Move, MoveState, Policy, Reason
 
 __all__ = ["heeding", "moved", "started", "still_counted"]
 
-_NO_FAILURE = frozenset({Reason.CANCELLED, Reason.DISABLED, Reason.CONTROLLER_RESTARTED, Reason.ORIGINAL_GONE})
+_NO_FAILURE = frozenset(
+    {Reason.CANCELLED, Reason.DISABLED, Reason.KEPT, Reason.CONTROLLER_RESTARTED, Reason.ORIGINAL_GONE}
+)
 """Ends of a move that say nothing against moving its process again."""
 
 

@@ -1,7 +1,8 @@
 """One tick: every rule evaluated, one plan over all that fire, one decision a rule.
 
 Rules in mode auto are planned together; the others are planned together as if they might act, so that people see what
-would be done. A decision comes for every rule at every tick: whoever shows them drops repetitions.
+would be done. What is to be moved automatically waits for its owner's notice (notice.py). A decision comes for every
+rule at every tick: whoever shows them drops repetitions.
 """
 
 import math
@@ -12,6 +13,7 @@ from offloader.engine.choice import choose_for
 from offloader.engine.evaluate import data_problem, evaluate, threshold_for
 from offloader.engine.guard import budget_left, effective_mode
 from offloader.engine.history import heeding, moved, started, still_counted
+from offloader.engine.notice import heeded, served
 from offloader.engine.schema import EngineState, RuleState
 from offloader.engine.tick import Evaluated, Tick, coming_relief, declined, waits_for_moves
 from offloader.model import Decision, Mode, Policy, Reading, Reason, Rule, Snapshot, StrategyName, Truth
@@ -55,13 +57,19 @@ def plan(
             interval_s=snapshot.scrape_interval_s,
         )
         evaluated.append(Evaluated(rule, effective_mode(rule, snapshot.toggles), verdict))
-    after = replace(state, rules=states, failures=still_counted(state, snapshot.now, policy))
+    after = replace(
+        state,
+        rules=states,
+        failures=still_counted(state, snapshot.now, policy),
+        notices=served(state, rules, snapshot, policy),
+    )
     tick = Tick(after, snapshot, policy, available, coming_relief(snapshot, policy))
     decisions: dict[str, Decision] = {}
     for acts in (True, False):
         group = [one for one in evaluated if (one.mode is Mode.AUTO) is acts]
         decisions.update(_plan_group(group, tick))
-    return after, tuple(decisions[rule.key] for rule in rules)
+    notices, decisions = heeded(evaluated, decisions, tick)
+    return replace(after, notices=notices), tuple(decisions[rule.key] for rule in rules)
 
 
 def _reading(rule: Rule, snapshot: Snapshot, policy: Policy) -> Reading:

@@ -11,9 +11,9 @@ from enum import StrEnum
 from typing import Any
 
 from offloader.errors import JournalError
-from offloader.model import Identity, Reason, Resource, Truth
+from offloader.model import Identity, Reason, Resource, StrategyName, Truth
 
-__all__ = ["EngineState", "Failure", "RulePhase", "RuleState", "Target", "Verdict", "identity_key"]
+__all__ = ["EngineState", "Failure", "Notice", "RulePhase", "RuleState", "Target", "Verdict", "identity_key"]
 
 
 class RulePhase(StrEnum):
@@ -75,6 +75,52 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """An owner was told that his job is going to be moved. engine/notice.py says how one passes.
+
+    `process` is the identity_key of the job's leader. `outcome`: why it ended; ALREADY_MOVING is what it announced. An
+    ended one is remembered for `process_interval_s`: so long the same process is given no other.
+    """
+
+    process: str
+    pid: int
+    uid: int
+    user: str
+    name: str
+    rule: str
+    target: str
+    strategy: StrategyName
+    value: float | None
+    threshold: float
+    needs_s: float
+    given_t: float
+    last_t: float
+    served_s: float = 0.0
+    ended_t: float | None = None
+    outcome: Reason | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether what it announced may still come."""
+        return self.ended_t is None
+
+    @property
+    def left_s(self) -> float:
+        """How long the owner may still object before the move can begin."""
+        return max(0.0, self.needs_s - self.served_s)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dict for the journal."""
+        return {name: str(value) if isinstance(value, StrEnum) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Notice:
+        """Inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
+        outcome = Reason(data["outcome"]) if data["outcome"] is not None else None
+        return cls(**{**data, "strategy": StrategyName(data["strategy"]), "outcome": outcome})
+
+
+@dataclass(frozen=True, slots=True)
 class EngineState:
     """Everything that the engine carries from tick to tick: one document in the journal.
 
@@ -85,6 +131,7 @@ class EngineState:
     moved_t: Mapping[str, float] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
     started_t: float | None = None
+    notices: tuple[Notice, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts and lists: rules as {rule key: {node: state}}."""
@@ -96,11 +143,12 @@ class EngineState:
             "moved_t": dict(self.moved_t),
             "failures": [asdict(failure) for failure in self.failures],
             "started_t": self.started_t,
+            "notices": [notice.to_json() for notice in self.notices],
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> EngineState:
-        """Inverse of `to_json`.
+        """Inverse of `to_json`; also of that of versions that gave no notice.
 
         Raises:
             JournalError: it is not such a document (a damaged journal, or one of another version).
@@ -112,7 +160,8 @@ class EngineState:
                 for node, state in nodes.items()
             }
             failures = tuple(Failure(**failure) for failure in data["failures"])
-            return cls(rules, dict(data["moved_t"]), failures, data["started_t"])
+            notices = tuple(Notice.from_json(notice) for notice in data.get("notices", ()))
+            return cls(rules, dict(data["moved_t"]), failures, data["started_t"], notices)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise JournalError(f"the engine's state in the journal cannot be read: {error!r}") from error
 
@@ -122,7 +171,8 @@ class Verdict:
     """What one evaluation says: may the rule act now, and if not, why.
 
     `value` holds the load of frozen originals too. `excess` is how far it is above relief (0 when it is not known or
-    below). `alert` is set when unknown has lasted so long that the state was reset.
+    below). `alert` is set when unknown has lasted so long that the state was reset. `fired`: it is firing or relieving,
+    whether or not it may act now (cooling lies over that).
     """
 
     truth: Truth
@@ -136,6 +186,7 @@ class Verdict:
     reason: Reason | None = None
     detail: str = ""
     alert: bool = False
+    fired: bool = False
 
 
 @dataclass(frozen=True, slots=True)

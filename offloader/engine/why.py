@@ -291,7 +291,9 @@ def _limit_s(snapshot: Snapshot, policy: Policy) -> float:
 def _commands(candidate: Candidate, open_ways: Sequence[Way]) -> dict[str, str]:
     """What its owner types to try and to do it, and what keeps it here from its start on."""
     pid = candidate.leader.pid
-    forbid = {"forbid": "GRID_OFFLOAD=never COMMAND..."}
-    if candidate.obstacles or not any(way.blocked is None or way.owner_only for way in open_ways):
+    forbid = {"keep": f"grid-offloader keep {pid}", "forbid": "GRID_OFFLOAD=never COMMAND..."}
+    if candidate.obstacles:
+        return {"forbid": forbid["forbid"]}
+    if not any(way.blocked is None or way.owner_only for way in open_ways):
         return forbid
     return {"plan": f"grid-offloader move {pid} --dry-run", "move": f"grid-offloader move {pid}", **forbid}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from exporter.classify import ProcessClass
 from offloader.model.decisions import Decision, DecisionKind, NodeView, Reading, Snapshot
+from offloader.model.keeps import Keep
 from offloader.model.processes import Candidate, Identity, Process
 from offloader.model.reasons import Obstacle, Reason
 from offloader.model.resources import Capacity, Mode, Reservation, ReservationKind, Resource, Role, StrategyName, Truth
@@ -26,6 +27,7 @@ __all__ = [
     "Identity",
     "Job",
     "JobState",
+    "Keep",
     "Mode",
     "Move",
     "MoveState",

@@ -81,6 +81,11 @@ class Mover:
             raise Refused(Reason.ALREADY_MOVING, "ownership is just being passed: cancel again in a moment")
         raise Refused(Reason.NO_SUCH_PROCESS, f"{move_id} is over ({move.state}): there is nothing to cancel")
 
+    async def withdraw(self, move_id: str, reason: Reason, detail: str) -> bool:
+        """Roll back a move before ownership. False: too late, and unlike after `cancel` its job is left alone."""
+        handoff = self._handoffs.get(move_id)
+        return handoff is not None and handoff.interrupt(reason, detail)
+
     async def disable(self) -> None:
         """`auto --disable`: automatic moves that have not passed ownership are rolled back."""
         for handoff in tuple(self._handoffs.values()):

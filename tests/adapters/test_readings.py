@@ -244,8 +244,16 @@ async def test_rules_are_read_for_the_head_only_and_conditions_belong_to_their_r
     assert found.ages_s["gpu2"] == 3.0
 
 
-async def test_one_question_per_rule_and_five_for_the_rest_whatever_the_number_of_nodes():
+async def test_one_question_per_rule_and_six_for_the_rest_whatever_the_number_of_nodes():
     rules = [Rule("g", str(n), f"r{n}", Resource.CPU, 0.8, 0.6, 60.0) for n in range(7)]
     source = Canned(BASE)
     await gather(source, rules, NODES | {f"w{n}": Role.WORKER for n in range(500)}, now=NOW, limit_s=15.0)
-    assert len(source.asked) == 12
+    assert len(source.asked) == 13
+
+
+@pytest.mark.parametrize(("value", "age_s", "expected"), [(0.4, 3.0, 0.4), (0.4, 60.0, None), (math.nan, 3.0, None)])
+async def test_how_much_the_head_waits_for_memory_counts_only_while_it_is_known(value, age_s, expected):
+    stall = f'{series.STALL}{{resource="memory",kind="some"}}'
+    ages = {AGES: vector(*(({"node": node}, age_s) for node in NODES))}
+    found = await gathered({stall: vector(({"node": "head"}, value))} | ages)
+    assert found.memory_stalls == {"head": expected}

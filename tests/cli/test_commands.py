@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from offloader.daemon.api.control import AutoRequest, MoveRequest
+from offloader.daemon.api.control import AutoRequest, KeepRequest, MoveRequest
 from offloader.errors import JournalError, NotFound, NotPermitted, Refused
 from offloader.model import Mode, Obstacle, Reason, Resource, StrategyName
 
@@ -133,7 +133,7 @@ def test_execute_is_move_and_detach_does_not_wait(controller, command) -> None:
 
 def test_options_of_move_arrive(controller, command) -> None:
     controller.answers["move"] = {**move_document("planned"), "needs": {"cores": 1.0, "memory_bytes": 5}}
-    controller.answers["move"] |= {"dry_run": True, "loses_s": 0.0, "processes": 1, "owner_only": []}
+    controller.answers["move"] |= {"dry_run": True, "loses_s": 0.0, "processes": 1, "owner_only": [], "passes_over": []}
     environment = '{"env_vars": {"A": "b c"}}'
     ran = command("move", "7", "--strategy", "restart", "--dry-run", "--no-capture-state", "--runtime-env", environment)
     assert ran.code == 0
@@ -238,3 +238,70 @@ def test_without_a_controller_commands_say_so_with_their_exit_code(command) -> N
         ran = command(*words)
         assert (ran.code, ran.out) == (3, ""), words
         assert "grid-offloader serve" in ran.err
+
+
+KEPT = {"id": "keep_1700000000_4242", "pid": 4242, "name": "x\x1b[2Jy", "user": "alice", "until_t": 1.7e9, "uid": 1000}
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"), [([], None), (["--for", "2d"], 172800), (["--for", "1h30m"], 5400), (["--for", "1500ms"], 2)]
+)
+def test_keep_asks_for_as_long_as_was_said(controller, command, words, seconds) -> None:
+    controller.answers["keep"] = {**KEPT, "rolled_back": None}
+    ran = command("keep", "4242", *words)
+    assert ran.code == 0, ran.err
+    assert controller.asked == [("keep", (KeepRequest(4242, seconds),))]
+    assert "stays here until 20" in ran.out
+    assert "\x1b" not in ran.out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["4242", "--list"],
+        ["--list", "--release", "1"],
+        ["--list", "--for", "1d"],
+        ["4242", "--for", "soon"],
+        ["4242", "--for", "0"],
+        ["--release", "1", "--for", "1d"],
+        ["0"],
+    ],
+)
+def test_keep_refuses_what_makes_no_sense_and_asks_nobody(controller, command, words) -> None:
+    assert command("keep", *words).code == 2
+    assert controller.asked == []
+
+
+def test_of_several_keeps_one_refusal_keeps_none_of_the_others_back(controller, command) -> None:
+    def keep(request):
+        if request.pid == 1:
+            raise NotPermitted(Reason.NOT_YOURS, "process 1 belongs to root")
+        return {**KEPT, "rolled_back": "offload_1_4242"}
+
+    controller.answers["keep"] = keep
+    ran = command("keep", "1", "4242")
+    assert ran.code == 5
+    assert "NOT_YOURS" in ran.err
+    assert "offload_1_4242 is rolled back" in ran.out
+
+
+def test_keeps_are_listed_and_released_by_pid_or_id(controller, command) -> None:
+    controller.answers |= {"keeps": [KEPT], "release": KEPT}
+    assert json.loads(command("keep", "--list", "--format", "json").out) == [KEPT]
+    assert "4242" in command("keep", "--list").out
+    assert "rules may move it again" in command("keep", "--release", "4242", "--release", KEPT["id"]).out
+    assert controller.asked[-2:] == [("release", ("4242",)), ("release", (KEPT["id"],))]
+    controller.answers["keeps"] = []
+    assert "nothing is kept" in command("keep", "--list").err
+
+
+def test_a_move_that_passes_over_a_keep_says_so(controller, command) -> None:
+    passed = [{"reason": "KEPT", "seen": "x (4242): its owner keeps it here until 2026-01-01 10:00 UTC", "remedy": ""}]
+    controller.answers["move"] = {**move_document("planned"), "loses_s": 0.0, "passes_over": passed}
+    ran = command("move", "4242", "--detach")
+    assert ran.code == 0
+    controller.answers["show"] = move_document("planned", "done", exit_code=None)
+    ran = command("move", "4242")
+    assert "KEPT" in ran.err
+    assert "your own move passes over that" in ran.err

@@ -22,6 +22,8 @@ import pytest
 from offloader.client import Client
 from offloader.errors import ControllerUnavailable
 
+from .controller_world import World
+
 PROJECT = Path(__file__).resolve().parents[2]
 CLI = (sys.executable, "-m", "offloader.cli")
 
@@ -92,6 +94,8 @@ class FakePrometheus:
             worker = {**head, "grid:offer_cores": 6, "grid:offer_memory_bytes": 24e9}
             both = (("head1", head), ("gpu1", worker))
             return [self._sample(node, value, __name__=name) for node, names in both for name, value in names.items()]
+        if query.startswith("grid:node_pressure_stall"):
+            return []
         wanted = [part for part in ("cpu", "memory", "gpu") if f'resource="{part}"' in query]
         return [
             self._sample(node, value, resource=resource)
@@ -243,3 +247,10 @@ def daemon(cluster_file: Path, tmp_path: Path) -> Iterator[Daemon]:
     yield one
     if one.process is not None:
         one.kill(signal.SIGTERM)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    one = World(tmp_path)
+    yield one
+    one.journal.close()

@@ -111,7 +111,7 @@ class Make:
         return Rule(name=name, resource=resource, **{**defaults, **changes})
 
     def policy(self, **changes) -> Policy:
-        return Policy(**{"head": HEAD, "own_uid": 1000, **changes})
+        return Policy(**{"head": HEAD, "own_uid": 1000, "notice_s": 0.0, **changes})
 
     def reading(self, value: float | None = 0.9, age_s: float | None = 1.0, problem: Reason | None = None) -> Reading:
         return Reading(HEAD, None if problem else value, age_s, problem)

@@ -9,7 +9,7 @@ NOTHING = frozenset()
 
 
 def listed(make, *processes, **known):
-    arguments = {"kept": NOTHING, "moving": NOTHING, "own_pids": NOTHING, **known}
+    arguments = {"kept": {}, "moving": NOTHING, "own_pids": NOTHING, **known}
     return candidates_of(make.table(*processes), node="head", policy=make.policy(), **arguments)
 
 

@@ -92,7 +92,7 @@ def test_other_users_work_may_be_moved_where_the_cluster_serves_many(make):
 
 
 def test_kept_by_its_owner(make):
-    candidate = judged(make, make.process(200), make.process(201, 200, pgid=200), kept=frozenset({201}))
+    candidate = judged(make, make.process(200), make.process(201, 200, pgid=200), kept={201: 0.0})
     assert reasons(candidate)[0] == [Reason.KEPT]
 
 

@@ -132,10 +132,17 @@ def test_not_what_is_somebody_elses(make):
     assert by_hand(make, mixed) == [Reason.NOT_YOURS]
 
 
-@pytest.mark.parametrize("reason", [Reason.PROTECTED, Reason.OPEN_EDGE, Reason.OPTED_OUT, Reason.KEPT, Reason.TRACED])
+@pytest.mark.parametrize("reason", [Reason.PROTECTED, Reason.OPEN_EDGE, Reason.OPTED_OUT, Reason.TRACED])
 @pytest.mark.parametrize("uid", [0, 1000])
 def test_never_over_a_protection_not_even_root(make, reason, uid):
     assert by_hand(make, make.candidate(obstacles=(Obstacle(reason, "x"),)), uid=uid) == [reason]
+
+
+def test_what_is_kept_only_its_owner_moves(make):
+    """He said keep, and may think better of it; root releases it first."""
+    kept = make.candidate(obstacles=(Obstacle(Reason.KEPT, "x"),))
+    assert by_hand(make, kept, uid=1000) == []
+    assert by_hand(make, kept, uid=0) == [Reason.KEPT]
 
 
 def test_never_over_the_kill_switch(make):

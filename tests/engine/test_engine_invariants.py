@@ -120,13 +120,19 @@ def lines(decisions):
 
 def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its machine's builders are a fixture
     """Ticks with changing data, moves that start, commit and fail, restarts, toggles."""
-    starts = []
+    starts, announced = [], []
 
     class Engine(RuleBasedStateMachine):
-        @initialize(rules=rule_sets, budgets=st.sampled_from([Budgets(), Budgets(1, 1, 1, 2, 3), Budgets(1, 4, 4, 1)]))
-        def begin(self, rules, budgets):
+        @initialize(
+            rules=rule_sets,
+            budgets=st.sampled_from([Budgets(), Budgets(1, 1, 1, 2, 3), Budgets(1, 4, 4, 1)]),
+            notice_s=st.sampled_from([0.0, 0.0, 10.0, 60.0]),
+        )
+        def begin(self, rules, budgets, notice_s):
             self.rules = rules
-            self.policy = make.policy(budgets=budgets)
+            self.policy = make.policy(budgets=budgets, notice_s=notice_s)
+            self.told_t = {}
+            self.stall = None
             self.now = 10_000.0
             self.state = started(self.now, self.policy, None)
             self.started_t = self.now
@@ -142,6 +148,10 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
         @rule(ceiling=modes, kill=st.sampled_from([False, False, False, True]), cpu=st.sampled_from([None, 0.5]))
         def somebody_toggles(self, ceiling, kill, cpu):
             self.toggles = Toggles(ceiling, {} if cpu is None else {Resource.CPU: cpu}, kill)
+
+        @rule(stall=st.sampled_from([None, None, None, 0.1, 0.2, 0.3]))
+        def memory_is_waited_for(self, stall):
+            self.stall = stall
 
         @rule(cores=st.sampled_from([0.5, 1.0, 2.0, 4.0]))
         def all_is_well(self, cores):
@@ -221,12 +231,14 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
                 nodes=self.nodes,
                 candidates=self.jobs,
                 toggles=self.toggles,
+                memory_stall=self.stall,
                 moves=tuple(one for one in self.moves if not one.state.final or one.updated_t > self.now - 3600),
             )
             before = self.state
             self.state, decisions = plan(self.rules, before, snapshot, self.policy)
             self.same_inputs_same_decisions(before, snapshot, decisions)
             self.lower_ceilings_only_hold_back(before, snapshot, decisions)
+            self.notices_are_given_once(before)
             acting = [one for one in decisions if one.kind is DecisionKind.MOVE]
             assert len(acting) <= self.policy.budgets.starts_per_tick_and_node
             for decision in acting:
@@ -250,7 +262,8 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
             state, paused = plan(
                 self.rules, before, replace(snapshot, toggles=replace(self.toggles, ceiling=Mode.OBSERVE)), self.policy
             )
-            assert state == self.state
+            assert replace(state, notices=()) == replace(self.state, notices=())
+            assert not any(one.open for one in state.notices)
             assert all(one.kind is not DecisionKind.MOVE for one in paused)
             assert [(one.candidate, one.target) for one in paused] == [(one.candidate, one.target) for one in decisions]
 
@@ -273,8 +286,22 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
             self.check_candidate(decision)
             self.check_target(decision)
 
+        def notices_are_given_once(self, before):
+            """Judged by an own bookkeeping: never a second one for a process within its interval."""
+            known = {(one.process, one.given_t) for one in before.notices}
+            for one in self.state.notices:
+                if (one.process, one.given_t) not in known:
+                    assert one.given_t == self.now
+                    assert self.now - self.told_t.get(one.pid, -1e9) >= self.policy.budgets.process_interval_s
+                    assert self.toggles.ceiling is Mode.AUTO
+                    assert not self.toggles.kill_switch
+                    self.told_t[one.pid] = self.now
+
         def check_candidate(self, decision):
             chosen = decision.candidate
+            if self.policy.notice_s and (self.stall or 0.0) <= self.policy.notice_stall:
+                assert self.now - self.told_t[chosen.leader.pid] >= self.policy.notice_s
+                announced.append(chosen.leader.pid)
             assert chosen in self.jobs
             assert chosen.movable
             assert not chosen.owner_only
@@ -320,6 +347,7 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
 
     run_state_machine_as_test(Engine, settings=SEQUENCES)
     assert len(starts) > 40, "the sequences reach moves, or they prove nothing"
+    assert len(announced) > 10, "nor do those without moves that were announced"
 
 
 @QUICK

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from offloader.daemon.api.caller import Caller
 from offloader.model import Mode, Resource, StrategyName
 
-__all__ = ["AutoRequest", "Control", "MoveRequest"]
+__all__ = ["AutoRequest", "Control", "KeepRequest", "MoveRequest"]
 
 Document = dict[str, Any]
 
@@ -35,6 +35,14 @@ class MoveRequest:
     env_vars: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class KeepRequest:
+    """A job that stays here, named by one of its processes. `for_s` None: as long as the configuration says."""
+
+    pid: int
+    for_s: float | None = None
+
+
 class Control(Protocol):
     """Every method checks what this caller may see or do, and raises `offloader.errors` otherwise."""
 
@@ -52,6 +60,15 @@ class Control(Protocol):
 
     async def move(self, caller: Caller, request: MoveRequest) -> Document:
         """Start a move, or plan it only."""
+
+    async def keep(self, caller: Caller, request: KeepRequest) -> Document:
+        """No rule moves this job for a while."""
+
+    async def keeps(self, caller: Caller) -> list[Document]:
+        """What is kept."""
+
+    async def release(self, caller: Caller, what: str) -> Document:
+        """Take a keep back, by its id or pid."""
 
     async def moves(self, caller: Caller, limit: int) -> list[Document]:
         """Moves, newest first."""

@@ -23,7 +23,7 @@ from offloader.daemon.api.body import (
     whole,
 )
 from offloader.daemon.api.caller import Caller, caller_of
-from offloader.daemon.api.control import AutoRequest, Control, MoveRequest
+from offloader.daemon.api.control import AutoRequest, Control, KeepRequest, MoveRequest
 from offloader.errors import OffloaderError, UsageError
 from offloader.model import Mode, Resource, StrategyName
 
@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 _PID_MAX = 2**22  # PID_MAX_LIMIT, include/linux/threads.h
 _LIMIT_MAX = 1000
+_LONGEST_S = 10 * 365 * 86400
 _CONTROL = web.AppKey("control", Control)
 _ACTIONS = web.AppKey("actions", set[asyncio.Task[Any]])
 
@@ -50,6 +51,7 @@ _MOVE = {
     "env_vars": Field(environment, default={}),
 }
 _PID = {"pid": Field(whole(1, _PID_MAX), required=True)}
+_KEEP = {"pid": Field(whole(1, _PID_MAX), required=True), "for_s": Field(whole(1, _LONGEST_S))}
 _SCAN = {"node": Field(texts, default=()), "all": Field(flag, default=False)}
 _MOVES = {"limit": Field(whole(1, _LIMIT_MAX), default=100)}
 _LOGS = {"offset": Field(whole(0), default=0), "follow": Field(flag, default=False)}
@@ -73,6 +75,9 @@ def control_app(control: Control) -> web.Application:
             web.get("/v1/moves/{id}", _show),
             web.post("/v1/moves/{id}/cancel", _cancel),
             web.get("/v1/moves/{id}/logs", _logs),
+            web.post("/v1/keeps", _keep),
+            web.get("/v1/keeps", _keeps),
+            web.post("/v1/keeps/{id}/release", _release),
             web.get("/v1/rules", _rules),
             web.get("/v1/events", _events),
             web.post("/v1/reload", _reload),
@@ -144,6 +149,21 @@ async def _logs(request: web.Request) -> web.StreamResponse:
         await response.write(chunk)
     await response.write_eof()
     return response
+
+
+async def _keep(request: web.Request) -> web.StreamResponse:
+    asked = KeepRequest(**parse_body(await request.read(), _KEEP))
+    return answer(await _to_its_end(request, _control(request).keep(_caller(request), asked)))
+
+
+async def _keeps(request: web.Request) -> web.StreamResponse:
+    parse_query(request.query.items(), {})
+    return answer(await _control(request).keeps(_caller(request)))
+
+
+async def _release(request: web.Request) -> web.StreamResponse:
+    parse_body(await request.read(), {})
+    return answer(await _to_its_end(request, _control(request).release(_caller(request), request.match_info["id"])))
 
 
 async def _rules(request: web.Request) -> web.StreamResponse:
