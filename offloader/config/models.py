@@ -147,6 +147,10 @@ class Controller(Strict):
         description=f"the control socket; default: {SOCKET_NAME} in `runtime_dir`",
     )
     listen: ListenAddress = Field("127.0.0.1:9778", description="HOST:PORT for /metrics, health, webhook")
+    history_s: Duration = Field(
+        90 * 86400.0, alias="history", gt=0, description="how long jobs that are over stay in the journal, with their "
+        "moves; those whose end is still to come stay in any case"
+    )  # fmt: skip
     admin_group: NonEmpty | None = Field(None, description="members may toggle and act for others, besides root")
     webhook_token_file: LocalPath | None = Field(
         None, description="file with the bearer token for the webhook and the actions on `listen`; mode 0600; without "

@@ -17,6 +17,7 @@ from offloader.adapters.commands import LocalHost
 from offloader.adapters.gather import gather
 from offloader.adapters.journal.journal import Journal
 from offloader.adapters.journal.statedir import check_state_dir
+from offloader.adapters.newcomers import NewcomerSource
 from offloader.adapters.processes import ProcessSource
 from offloader.adapters.prometheus import PrometheusSource
 from offloader.backends import Backend, RayBackend
@@ -29,9 +30,12 @@ from offloader.daemon.api.caller import Permissions
 from offloader.daemon.controller import Controller, Parts
 from offloader.daemon.decisions import DecisionLog
 from offloader.daemon.desk import Desk
+from offloader.daemon.incidents import IncidentLog
 from offloader.daemon.keeps import Keeps
 from offloader.daemon.metrics import Metrics
+from offloader.daemon.placing import Placing
 from offloader.daemon.problems import Trouble
+from offloader.daemon.quarantine import Quarantine
 from offloader.daemon.reload import Reloader
 from offloader.daemon.setup import Setup
 from offloader.daemon.snapshot import Observer
@@ -105,18 +109,28 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
         stack.push_async_callback(source.close)
         recording = RecordingActuator(clock.time)
         hooks = _Hooks()
+        decisions = DecisionLog(journal)
+        incidents = IncidentLog(journal, decisions, Quarantine(journal), clock.time, hooks.quarantine_s)
         records_only = "it was started with --record-only" if record_only else _missing_backend(cluster)
         acting: Actuator = recording
         if records_only is None:
-            forbidden = partial(_forbidden, (switches.forbidden, keeps.forbidden))
-            acting = _mover(setup=setup, journal=journal, clock=clock, forbidden=forbidden, hooks=hooks, stack=stack)
+            acting = _mover(
+                setup=setup,
+                journal=journal,
+                clock=clock,
+                forbidden=partial(_forbidden, (switches.forbidden, keeps.forbidden)),
+                hooks=hooks,
+                incidents=incidents,
+                stack=stack,
+            )
         parts = Parts(
             store=journal,
             clock=clock,
             observer=make_observer(source, journal, keeps),
             switches=switches,
             keeps=keeps,
-            decisions=DecisionLog(journal),
+            decisions=decisions,
+            incidents=incidents,
             acting=acting,
             recording=recording,
             strategies=tuple(strategy.name for strategy in STRATEGIES),
@@ -132,6 +146,9 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
     except BaseException:
         await stack.aclose()
         raise
+
+
+_QUARANTINE_S = 3600.0
 
 
 class _Hooks:
@@ -150,6 +167,10 @@ class _Hooks:
         """For the engine: cooldowns, failures."""
         if self.controller is not None:
             self.controller.finished(move)
+
+    def quarantine_s(self) -> float:
+        """By the configuration in force."""
+        return self.controller.setup.policy.budgets.quarantine_s if self.controller is not None else _QUARANTINE_S
 
 
 def _wired(
@@ -182,9 +203,16 @@ def _wired(
 
 
 def _mover(
-    *, setup: Setup, journal: Journal, clock: SystemClock, forbidden: Forbidden, hooks: _Hooks, stack: AsyncExitStack
+    *,
+    setup: Setup,
+    journal: Journal,
+    clock: SystemClock,
+    forbidden: Forbidden,
+    hooks: _Hooks,
+    incidents: IncidentLog,
+    stack: AsyncExitStack,
 ) -> Mover:
-    cluster, timings = setup.cluster, Timings()
+    cluster, timings = setup.cluster, Timings(history_s=setup.cluster.controller.history_s)
     agents = {node.name: Agent(_host(node, stack), _move_node(node), verb_s=timings.verb_s) for node in cluster.nodes}
     tools = Tools(
         store=journal,
@@ -196,6 +224,9 @@ def _mover(
         forbidden=forbidden,
         timings=timings,
         on_transition=hooks.transition,
+        newcomers=NewcomerSource(),
+        placer=Placing(lambda: hooks.controller),
+        on_incident=incidents,
     )
     mover = Mover(tools, head=cluster.head.name, new_id=UlidFactory(clock.time, os.urandom))
     mover.on_finished(hooks.finished)

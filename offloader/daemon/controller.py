@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from offloader.daemon.actuators import Actuator
 from offloader.daemon.decisions import DecisionLog
+from offloader.daemon.incidents import IncidentLog
 from offloader.daemon.keeps import Keeps
 from offloader.daemon.setup import Setup
 from offloader.daemon.snapshot import FROZEN_LOAD, Measured, Observer
@@ -58,6 +59,7 @@ class Parts:
     switches: Switches
     keeps: Keeps
     decisions: DecisionLog
+    incidents: IncidentLog
     acting: Actuator
     recording: Actuator
     strategies: tuple[StrategyName, ...]

@@ -124,6 +124,21 @@ _ALL: Final = (
         'sum by (reason) (increase(grid_offloader_moves_total{outcome="rolled_back"}[1d]))',
     ),
     Declared(f"{PREFIX}moves_started_total", "counter", "moves", ("automatic",), "Moves that were begun."),
+    _gauge(
+        "jobs",
+        "jobs",
+        ("state",),
+        "Moved jobs that are not over: running, waiting (to start again), out_of_reach.",
+        'grid_offloader_jobs{state="out_of_reach"} > 0',
+    ),
+    _gauge(
+        "incidents",
+        "incidents of the last hour",
+        ("kind",),
+        "What happened to moved jobs within the last hour, such as lost, failed_early, respawned.",
+        'grid_offloader_incidents{kind="lost"} > 0',
+    ),
+    _gauge("quarantined", "names", (), "Names of processes (user:command) that no rule moves for a while."),
     _histogram("move_state_seconds", ("state",), "How long moves stayed in each state of the hand-off."),
     _histogram("move_seconds", ("outcome",), "How long moves took from planned to their end."),
     _histogram(

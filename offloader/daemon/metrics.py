@@ -5,6 +5,7 @@ Two kinds: what is counted as it happens, and what is read off the last view whe
 
 from __future__ import annotations
 
+from collections import Counter as Counted
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 
@@ -14,12 +15,13 @@ from prometheus_client.registry import Collector
 
 from offloader.config.models import Cluster
 from offloader.config.series import SHARING_THRESHOLD
+from offloader.daemon import quarantine
 from offloader.daemon.controller import Controller, View
 from offloader.daemon.metric_table import METRICS, PREFIX, Declared
 from offloader.daemon.problems import Trouble
 from offloader.engine.evaluate import relief_for, threshold_for
 from offloader.engine.schema import RulePhase
-from offloader.model import Mode, Move, MoveState, Truth
+from offloader.model import Attempt, Job, JobState, Mode, Move, MoveState, Truth
 
 __all__ = ["Metrics"]
 
@@ -97,6 +99,7 @@ class _Views(Collector):
         yield from _sharing(self._controller.setup.cluster)
         yield from self._limits()
         yield from self._ledger()
+        yield from self._aftermath()
         view = self._controller.view
         if view is not None:
             yield from _rules(view)
@@ -139,6 +142,22 @@ class _Views(Collector):
         yield _gauge("reserved_cores", cores)
         memory = [([node], float(amount.memory_bytes)) for node, amount in held.items()]
         yield _gauge("reserved_memory_bytes", memory)
+
+    def _aftermath(self) -> Iterator[Metric]:
+        parts = self._controller.parts
+        states = Counted(_job_state(job, parts.store.attempts(job.id)) for job in parts.store.followed_jobs())
+        yield _gauge("jobs", [([state], float(states[state])) for state in ("running", "waiting", "out_of_reach")])
+        counts = parts.incidents.counts()
+        yield _gauge("incidents", [([kind], float(count)) for kind, count in counts.items()])
+        stored = parts.store.setting(quarantine.SETTING)
+        names = quarantine.names_in_force(stored, parts.clock.time())
+        yield _gauge("quarantined", [([], float(len(names)))])
+
+
+def _job_state(job: Job, attempts: Sequence[Attempt]) -> str:
+    if job.state is JobState.UNKNOWN:
+        return "out_of_reach"
+    return "running" if attempts[-1].node else "waiting"
 
 
 def _rules(view: View) -> Iterator[Metric]:

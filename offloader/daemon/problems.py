@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,8 @@ from offloader.daemon.controller import Controller, View
 from offloader.daemon.ticker import Beat
 from offloader.engine.remedies import REMEDIES
 from offloader.engine.schema import RulePhase
-from offloader.model import Mode, Move, MoveState, Reading, Reason, Role, Toggles
+from offloader.model import AttemptState, JobState, Mode, Move, MoveState, Reading, Reason, Role, Toggles
+from offloader.moves.incidents import IncidentKind
 
 __all__ = ["Trouble", "problems_of"]
 
@@ -32,6 +33,8 @@ def problems_of(controller: Controller, toggles: Toggles, trouble: Trouble, rece
         *_own(controller, trouble),
         *(_blind(controller.view) if controller.view else ()),
         *(_lost(move) for move in recent if move.state is MoveState.LOST),
+        *_incidents(controller, recent),
+        *_jobs(controller),
         *(_workers(controller.view) if controller.view else ()),
     ]
 
@@ -100,6 +103,43 @@ def _blindness(reading: Reading) -> Document:
 def _lost(move: Move) -> Document:
     text = f"{move.id} was lost ({move.reason or 'no reason known'})"
     return _problem(move.reason, text, f"grid-offloader status {move.id}")
+
+
+_INCIDENTS = {
+    IncidentKind.LOST: (None, "grid-offloader status {move}"),
+    IncidentKind.FAILED_EARLY: (Reason.QUARANTINED, "grid-offloader logs {move}"),
+    IncidentKind.RESPAWNED: (
+        Reason.SUPERVISED,
+        "end one of the two: grid-offloader cancel {move}, or whatever starts it again on the head",
+    ),
+}
+
+
+def _incidents(controller: Controller, recent: Iterable[Move]) -> Iterator[Document]:
+    told = {move.id for move in recent if move.state is MoveState.LOST}
+    for one in controller.parts.incidents.troubles():
+        if one["kind"] != IncidentKind.LOST or one["move"] not in told:
+            yield _incident(one)
+
+
+def _incident(one: Mapping[str, Any]) -> Document:
+    reason, command = _INCIDENTS[IncidentKind(one["kind"])]
+    return _problem(reason, one["detail"], command.format(move=one["move"]))
+
+
+def _jobs(controller: Controller) -> Iterator[Document]:
+    """Moved jobs that nobody can see just now, or that wait for a place to start again."""
+    store = controller.parts.store
+    for job in store.followed_jobs():
+        attempt, move = store.attempts(job.id)[-1], store.move_of_job(job.id)
+        if move is None or not move.state.final:
+            continue
+        if job.state is JobState.UNKNOWN:
+            text = f"{job.name} of {job.user} ({move.id}) may run on {attempt.node}, which does not answer"
+            yield _problem(Reason.TARGET_DOWN, text, f"bring {attempt.node} back, or boot it: then it is clear")
+        elif attempt.state is AttemptState.PENDING and not attempt.node:
+            text = f"{job.name} of {job.user} ({move.id}) is to start again and has no place"
+            yield _problem(Reason.NO_TARGET, text, REMEDIES.get(Reason.NO_TARGET, ""))
 
 
 def _workers(view: View) -> Iterator[Document]:

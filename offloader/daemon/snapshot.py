@@ -9,12 +9,15 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from exporter.classify import classify
+from offloader.daemon import quarantine
 from offloader.daemon.setup import Setup
 from offloader.engine.candidates import candidate_for, candidates_of
 from offloader.engine.evaluate import stale_after_s
 from offloader.model import (
+    Attempt,
     Candidate,
     Capacity,
+    Job,
     Move,
     MoveState,
     NodeView,
@@ -72,6 +75,15 @@ class Journalled(Protocol):
     def reserved(self) -> Mapping[str, Capacity]:
         """The ledger by node."""
 
+    def setting(self, key: str) -> Any | None:
+        """Something kept by name."""
+
+    def followed_jobs(self) -> tuple[Job, ...]:
+        """Those whose end is still to come."""
+
+    def attempts(self, job_id: str) -> tuple[Attempt, ...]:
+        """By ascending epoch."""
+
 
 Measure = Callable[..., Awaitable[Measured]]
 Kept = Callable[[Mapping[int, Process]], Mapping[int, float]]
@@ -112,7 +124,7 @@ class Observer:
             node=setup.policy.head,
             policy=setup.policy,
             kept=self._kept(processes),
-            moving=moving_pids(moves),
+            moving=moving_pids(moves) | self._cared_for(setup.policy.head),
             own_pids=frozenset({os.getpid()}),
         )
 
@@ -126,9 +138,14 @@ class Observer:
             node=setup.policy.head,
             policy=setup.policy,
             kept=self._kept(processes),
-            moving=moving_pids(self.moves(0.0)),
+            moving=moving_pids(self.moves(0.0)) | self._cared_for(setup.policy.head),
             own_pids=frozenset({os.getpid()}),
         )
+
+    def _cared_for(self, head: str) -> frozenset[int]:
+        """Pids on the head of jobs that their moves started again there: moved anew they would have two keepers."""
+        attempts = (one for job in self._journal.followed_jobs() for one in self._journal.attempts(job.id)[-1:])
+        return frozenset(one.pid for one in attempts if one.node == head and one.epoch > 0 and one.pid is not None)
 
     async def processes(self) -> Mapping[int, Process]:
         """Every process of the head, without detail."""
@@ -161,6 +178,7 @@ class Observer:
             toggles=toggles,
             moves=known,
             reserved=self._journal.reserved(),
+            quarantined=quarantine.names_in_force(self._journal.setting(quarantine.SETTING), now),
             frozen_load=self._frozen_load(setup, measured, known),
             memory_stall=measured.memory_stalls.get(setup.policy.head),
         )

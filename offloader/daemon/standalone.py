@@ -30,7 +30,7 @@ from offloader.daemon.why_documents import cluster_document, move_why_document
 from offloader.engine.plan import plan
 from offloader.engine.schema import EngineState
 from offloader.errors import JournalError, NotFound
-from offloader.model import Capacity, Job, Move, Obstacle, Snapshot, Toggles
+from offloader.model import Attempt, Capacity, Job, Move, Obstacle, Snapshot, Toggles
 from offloader.strategies import STRATEGIES
 
 __all__ = ["scan_without_controller", "why_without_controller"]
@@ -162,6 +162,15 @@ class _NoJournal:
         """None."""
         _ = move_id, key
         return None
+
+    def followed_jobs(self) -> tuple[Job, ...]:
+        """None."""
+        return ()
+
+    def attempts(self, job_id: str) -> tuple[Attempt, ...]:
+        """None."""
+        _ = job_id
+        return ()
 
     def setting(self, key: str) -> Any | None:
         """None."""

@@ -44,7 +44,10 @@ def obstacles_of(job: Closure, family: Family, policy: Policy, wishes: Wishes) -
     relatives = _relatives(job, family.processes, wishes.own)
     home = frozenset(_container(family.processes[pid].cgroup) for pid in wishes.own if pid in family.processes)
     checks: tuple[tuple[Reason, Callable[[Process], str | None]], ...] = (
-        (Reason.ALREADY_MOVING, lambda one: "it is being moved" if one.pid in wishes.moving else None),
+        (
+            Reason.ALREADY_MOVING,
+            lambda one: "it is being moved, or its move started it again here" if one.pid in wishes.moving else None,
+        ),
         (Reason.KERNEL_THREAD, lambda one: "a kernel thread" if one.kernel else None),
         (Reason.PROTECTED, lambda one: _protected(one, policy, relatives)),
         (Reason.INTERACTIVE, lambda one: _family_of(one, Reason.INTERACTIVE) or _shell(one)),

@@ -2,13 +2,30 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from offloader.engine.evaluate import data_problem
 from offloader.engine.remedies import obstacle
 from offloader.engine.schema import Target
-from offloader.model import Candidate, Capacity, NodeView, Obstacle, Policy, Reason, Resource, Role
+from offloader.model import Capacity, NodeView, Obstacle, Policy, Reason, Resource, Role
 
-__all__ = ["place", "place_on", "predict", "shares", "usable"]
+__all__ = ["Demand", "place", "place_on", "predict", "shares", "usable"]
+
+
+class Demand(Protocol):
+    """What is to be placed: a candidate, or a job that has to start again and has no processes."""
+
+    @property
+    def node(self) -> str:
+        """Where it runs, or was started."""
+
+    @property
+    def usage(self) -> Capacity:
+        """What it used there."""
+
+    @property
+    def needs(self) -> Capacity:
+        """What is reserved for it."""
 
 
 def shares(amount: Capacity, total: Capacity) -> dict[Resource, float]:
@@ -22,7 +39,7 @@ def shares(amount: Capacity, total: Capacity) -> dict[Resource, float]:
 
 
 def place(
-    candidate: Candidate,
+    candidate: Demand,
     nodes: Mapping[str, NodeView],
     reserved: Mapping[str, Capacity],
     policy: Policy,
@@ -54,7 +71,7 @@ def place(
 
 
 def place_on(
-    candidate: Candidate,
+    candidate: Demand,
     node_name: str,
     nodes: Mapping[str, NodeView],
     reserved: Mapping[str, Capacity],
@@ -84,7 +101,7 @@ def usable(
     return {node.name: node for node in nodes if not _unusable(node, policy, allowed, stale_after_s)}
 
 
-def predict(candidate: Candidate, node: NodeView, taken: Capacity) -> dict[Resource, float]:
+def predict(candidate: Demand, node: NodeView, taken: Capacity) -> dict[Resource, float]:
     """The node's pressures with the candidate on it.
 
     What the ledger holds comes on top of the present pressure: a move in flight does not show in it yet. For the short
@@ -100,7 +117,7 @@ def predict(candidate: Candidate, node: NodeView, taken: Capacity) -> dict[Resou
     return found
 
 
-def _concerned(candidate: Candidate) -> tuple[Resource, ...]:
+def _concerned(candidate: Demand) -> tuple[Resource, ...]:
     """A busy GPU does not keep work away that needs none; CPU and memory concern everything."""
     uses_gpu = candidate.usage.gpu_memory_bytes > 0 or candidate.needs.gpus > 0
     return (Resource.CPU, Resource.MEMORY, *((Resource.GPU,) if uses_gpu else ()))
@@ -141,7 +158,7 @@ def _stale(node: NodeView, policy: Policy, stale_after_s: float | None) -> list[
     return found
 
 
-def _room(candidate: Candidate, node: NodeView, taken: Capacity) -> list[Obstacle]:
+def _room(candidate: Demand, node: NodeView, taken: Capacity) -> list[Obstacle]:
     """Capacity = offer minus ledger."""
     if node.offer is None:
         return []
@@ -151,7 +168,7 @@ def _room(candidate: Candidate, node: NodeView, taken: Capacity) -> list[Obstacl
     return [obstacle(Reason.TARGET_FULL, f"{node.name} has {_words(free)} free, needed: {_words(candidate.needs)}")]
 
 
-def _overload(candidate: Candidate, node: NodeView, taken: Capacity, policy: Policy) -> list[Obstacle]:
+def _overload(candidate: Demand, node: NodeView, taken: Capacity, policy: Policy) -> list[Obstacle]:
     """What would be too much after the move; a total or pressure that is not known cannot be predicted."""
     predicted = predict(candidate, node, taken)
     known = {Resource.CPU: node.total.cores, Resource.MEMORY: node.total.memory_bytes}

@@ -66,8 +66,17 @@ class Reader(Protocol):
     def jobs(self, *, state: JobState | None = None, since: float | None = None, limit: int = 1000) -> tuple[Job, ...]:
         """Newest first. since: created at or after."""
 
+    def followed_jobs(self) -> tuple[Job, ...]:
+        """All whose end somebody has to see: running ones, and those out of reach. Oldest first, without a limit.
+
+        Not among them: jobs whose original runs on at its source, as its user started it.
+        """
+
     def attempts(self, job_id: str) -> tuple[Attempt, ...]:
         """By ascending epoch."""
+
+    def move_of_job(self, job_id: str) -> Move | None:
+        """The job's newest move, final or not."""
 
     def timeline(self, move_id: str) -> tuple[Step, ...]:
         """Every state the move was in, oldest first, the first one being what it was created with."""
@@ -109,6 +118,15 @@ class Store(Reader, Protocol):
 
     def save_attempt(self, attempt: Attempt) -> None:
         """Insert or replace."""
+
+    def settle(self, job: Job, attempts: Sequence[Attempt]) -> None:
+        """Insert or replace a job and some of its attempts, all or nothing: what ended, and what follows from it."""
+
+    def prune(self, before: float) -> tuple[str, ...]:
+        """Forget jobs that were over before that time (Unix seconds), with their attempts, moves and timelines.
+
+        A bounded number at once, so that nobody waits for it. Returns their ids; none: nothing is left to forget.
+        """
 
     def transition(
         self,

@@ -270,6 +270,7 @@ class Hold:
         numbers = self._wakeup.drain()
         if numbers & {signal.SIGTERM, signal.SIGINT}:
             if self._record.state == "owned":
+                self._record.facts["taken"] = True  # not its owner's wish: the node or its Ray goes down
                 self._end_for_owner(signal.SIGTERM, self._timings.grace_s)
             elif self._record.state in _LEASED:
                 self._abort("the launcher was told to end")
@@ -284,6 +285,7 @@ class Hold:
         if status is None or self._report is not None:
             return
         if self._record.state in {"launched", "proven"} and status != 0:
+            self._note_end(status)
             self._fail("LAUNCH_FAILED", self._last_words(status))
         elif self._record.state == "launched" and self._tree.empty:
             self._proven("completed")
@@ -299,11 +301,14 @@ class Hold:
     # --- ends ---------------------------------------------------------------------------------------------------
 
     def _exited(self, status: int) -> None:
+        self._note_end(status)
+        self._record.enter("exited")
+        self._say_state()
+
+    def _note_end(self, status: int) -> None:
         code = os.waitstatus_to_exitcode(status)
         self._record.facts["exit_code"] = code if code >= 0 else None
         self._record.facts["signal"] = -code if code < 0 else None
-        self._record.enter("exited")
-        self._say_state()
 
     def _abort(self, why: str) -> None:
         self._tree.kill()

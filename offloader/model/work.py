@@ -57,10 +57,10 @@ class JobState(StrEnum):
 class AttemptState(StrEnum):
     """One place where a job ran or should have run. Unknown is an answer too: never success, never lost."""
 
-    PENDING = "pending"
+    PENDING = "pending"  # nothing runs there that owns the work
     RUNNING = "running"
     ENDED = "ended"
-    UNKNOWN = "unknown"
+    UNKNOWN = "unknown"  # ownership was asked for: whether it owns the work is known when its node answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Epoch `epoch` of a job: where and as what it ran. Epoch 0 is the process that its user started."""
+    """Epoch `epoch` of a job: where and as what it ran. Epoch 0 is the process that its user started.
+
+    `node` is empty while a pending attempt has no place yet; `pid` is set once its command was executed.
+    """
 
     job: str
     epoch: int

@@ -14,7 +14,7 @@ from typing import Any
 from offloader.model import Candidate, Move, Obstacle, Reason
 from offloader.moves.plan import MovePlan
 
-__all__ = ["compose", "differences"]
+__all__ = ["compose", "differences", "renewed"]
 
 _VERSION = 1
 
@@ -48,6 +48,14 @@ def compose(capture: Mapping[str, Any], move: Move, plan: MovePlan) -> bytes:
         "pass_env": ["CUDA_VISIBLE_DEVICES"] if plan.candidate.needs.gpus else [],
         "process": dict(capture) if plan.capture_state else _without_state(capture),
     }
+    return json.dumps(document).encode()
+
+
+def renewed(capsule: bytes, epoch: int, node: str) -> bytes:
+    """The same capsule for a later attempt, on that node."""
+    document = json.loads(capsule)
+    document["epoch"] = epoch
+    document["env_add"] |= {"TARGET_NODE": node, "OFFLOADING_TASK_ID": f"{document['job']}.{epoch}"}
     return json.dumps(document).encode()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from offloader.backends.base import NodeAddress, Submission, SubmissionState
 from offloader.errors import JournalError
 from offloader.model import Move, MoveState, Reason, Reservation, ReservationKind
+from offloader.moves import origin
 from offloader.moves.capsule import compose, differences
 from offloader.moves.failures import STOPPERS, Stopped, stopped_by
 from offloader.moves.in_flight import InFlight
@@ -103,6 +104,7 @@ class Handoff(InFlight):
         obstacles = differences(capture, plan.candidate) or strategy.obstacles(plan.candidate, capture)
         self._refuse(obstacles)
         capsule = compose(capture, self.move, plan)
+        self.tools.store.set_fact(self.move.id, origin.FACT, origin.of(plan.candidate, capture).document())
         self.tools.capsules.put(self.move.job, capsule)
         await self.successor.place(capsule)
         self._refuse(await self.successor.check())
@@ -247,7 +249,7 @@ class Handoff(InFlight):
         """So that people find the successor on its node."""
         for attempt in self.tools.store.attempts(self.move.job):
             if attempt.epoch == self.move.to_epoch:
-                self.tools.store.save_attempt(replace(attempt, pid=pid))
+                self.tools.store.save_attempt(replace(attempt, pid=pid, started_t=self.tools.clock.time()))
 
     def _note_unanswered(self, detail: str) -> None:
         with contextlib.suppress(JournalError):

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import replace
 from typing import Any
 
 from offloader.errors import NotFound, Refused
 from offloader.jobs.ids import UlidFactory, move_id
 from offloader.model import Attempt, AttemptState, Job, JobState, Move, MoveState, Reason
-from offloader.moves.follow import Follower
+from offloader.moves.custody import Custody
 from offloader.moves.handoff import Handoff
+from offloader.moves.incidents import Incident, IncidentKind
+from offloader.moves.persist import surely
 from offloader.moves.plan import MovePlan
+from offloader.moves.respawn import watch
+from offloader.moves.retention import forget_the_old
+from offloader.moves.settle import settled
 from offloader.moves.tools import Tools
 
 __all__ = ["Mover"]
 
-_STOP_GRACE_S = 10.0
 _CLOSE_S = 25.0
+_ALL = 1_000_000
 
 
 class Mover:
@@ -30,7 +33,7 @@ class Mover:
         self._head = head
         self._new_id = new_id
         self._handoffs: dict[str, Handoff] = {}
-        self._followers: dict[str, Follower] = {}
+        self._custodies: dict[str, Custody] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._finished: list[Callable[[Move], None]] = []
         self._ended: list[Callable[[Job], None]] = []
@@ -73,9 +76,9 @@ class Mover:
         handoff = self._handoffs.get(move_id)
         if handoff is not None and handoff.interrupt(Reason.CANCELLED, f"cancelled by uid {by_uid}"):
             return handoff.move
-        follower = self._followers.get(move.job)
-        if follower is not None:
-            self._spawn(follower.stop(signal.SIGTERM, _STOP_GRACE_S), f"stop {move_id}")
+        custody = self._custodies.get(move.job)
+        if custody is not None:
+            self._spawn(custody.stop(), f"stop {move_id}")
             return move
         if handoff is not None:
             raise Refused(Reason.ALREADY_MOVING, "ownership is just being passed: cancel again in a moment")
@@ -98,15 +101,33 @@ class Mover:
             handoff.interrupt(Reason.KILL_SWITCH, detail)
 
     async def recover(self) -> None:
-        """At start: take up every move that the journal holds unfinished, and follow every job that runs elsewhere."""
-        for move in self._tools.store.moves(active=True):
-            handoff = Handoff(move, self._tools)
-            self._handoffs[move.id] = handoff
-            self._spawn(self._carry(handoff, handoff.resume), f"recover {move.id}")
-        for move in self._tools.store.moves(active=False):
-            if move.state is MoveState.DONE:
-                self._tools.store.release(move.id)
-                self._follow(move)
+        """At start: take up every move that the journal holds unfinished, and every job whose end is still to come."""
+        store = self._tools.store
+        for move in await surely(self._tools, "recovery", store.moves, active=True, limit=_ALL):
+            if self._reaches(move, move.source, move.target):
+                handoff = Handoff(move, self._tools)
+                self._handoffs[move.id] = handoff
+                self._spawn(self._carry(handoff, handoff.resume), f"recover {move.id}")
+        for job in await surely(self._tools, "recovery", store.followed_jobs):
+            last = await surely(self._tools, "recovery", store.move_of_job, job.id)
+            if last is not None and last.state.final:
+                await self._settle(last)
+                await surely(self._tools, "recovery", store.release, last.id)
+        lately = self._tools.clock.time() - self._tools.timings.respawn_s
+        for move in await surely(self._tools, "recovery", store.moves, active=False, since=lately, limit=_ALL):
+            if move.state is MoveState.DONE or move.job in self._custodies:
+                self._spawn(watch(self._tools, move), f"respawn watch {move.id}")
+        self._spawn(forget_the_old(self._tools), "forget the old")
+
+    def _reaches(self, move: Move, *nodes: str) -> bool:
+        """Whether all of these nodes are in the cluster file; a move that needs another one waits for it to be back."""
+        missing = [node for node in nodes if node not in self._tools.agents]
+        if missing:
+            words = (
+                f"{move.id} is {move.state} and cannot go on: {', '.join(missing)} is not in the cluster file any more"
+            )
+            self._tools.on_incident(Incident(IncidentKind.OUT_OF_REACH, move.job, move.id, words))
+        return not missing
 
     async def close(self) -> None:
         """Roll back what can be, finish what must be, within a deadline; guards and recovery have the rest."""
@@ -126,8 +147,10 @@ class Mover:
         move = self._tools.store.move(move_id)
         if move is None:
             raise NotFound(f"there is no move {move_id}: `grid-offloader status` lists them")
-        agent = self._tools.agents[move.target]
-        async for chunk in agent.log(agent.attempt_dir(move.job, move.to_epoch), offset=offset, follow=follow):
+        ran = [one for one in self._tools.store.attempts(move.job) if one.epoch >= move.to_epoch and one.node]
+        attempt = ran[-1]
+        agent = self._tools.agents[attempt.node]
+        async for chunk in agent.log(agent.attempt_dir(move.job, attempt.epoch), offset=offset, follow=follow):
             yield chunk
 
     def _create(self, plan: MovePlan) -> Move:
@@ -168,56 +191,45 @@ class Mover:
             move = await work()
         finally:
             self._handoffs.pop(handoff.move.id, None)
-        self._settle(move)
+        await self._settle(move)
+        if move.state is MoveState.DONE:
+            self._spawn(self._release_later(move), f"release {move.id}")
+        if move.job in self._custodies:  # the original was ended, by the move or by its roll-back
+            self._spawn(watch(self._tools, move), f"respawn watch {move.id}")
         for callback in self._finished:
             callback(move)
 
-    def _settle(self, move: Move) -> None:
-        """Bring job and attempts into line with how the move ended."""
+    async def _settle(self, move: Move) -> None:
+        """Bring job and attempts into line with how the move ended, and care for the job from there on."""
         store, now = self._tools.store, self._tools.clock.time()
-        attempts = {attempt.epoch: attempt for attempt in store.attempts(move.job)}
-        here, there = attempts.get(move.from_epoch), attempts.get(move.to_epoch)
-        if move.state is MoveState.DONE:
-            if here is not None:
-                store.save_attempt(replace(here, state=AttemptState.ENDED, ended_t=now))
-            if there is not None:
-                store.save_attempt(replace(there, state=AttemptState.RUNNING, submission_id=move.submission_id))
-            self._spawn(self._release_later(move), f"release {move.id}")
-            self._follow(move)
+        job = await surely(self._tools, move.id, store.job, move.job)
+        attempts = await surely(self._tools, move.id, store.attempts, move.job)
+        if job is None or job.id in self._custodies:
             return
-        if there is not None:
-            store.save_attempt(replace(there, state=AttemptState.ENDED, ended_t=now))
-        job = store.job(move.job)
-        if job is not None and move.state is MoveState.LOST:
-            store.save_job(replace(job, state=JobState.LOST))
-        elif job is not None:
-            # It runs at its source again, as its user started it: nobody tells us when it ends.
-            store.save_job(replace(job, state=JobState.UNKNOWN))
+        now_so = settled(move, job, attempts, now)
+        await surely(self._tools, f"the end of {move.id}", store.settle, now_so.job, now_so.changed)
+        if now_so.cared_for:
+            custody = Custody(now_so.job, move, self._tools, self._spawn)
+            self._custodies[job.id] = custody
+            self._spawn(self._care(custody, move), f"follow {move.id}")
+        elif now_so.job.state is JobState.UNKNOWN:
             self._tools.capsules.drop(job.id)
+        elif now_so.job.state is JobState.LOST:
+            words = f"{job.name} of {job.user} ({move.id}) is lost: {move.reason}"
+            self._tools.on_incident(Incident(IncidentKind.LOST, job.id, move.id, words))
 
-    def _follow(self, move: Move) -> None:
-        store = self._tools.store
-        job = store.job(move.job)
-        attempt = next((one for one in store.attempts(move.job) if one.epoch == move.to_epoch), None)
-        if job is None or attempt is None or attempt.state is AttemptState.ENDED or job.id in self._followers:
-            return
-        follower = Follower(job, attempt, self._tools)
-        self._followers[job.id] = follower
-        self._spawn(self._follow_to_the_end(follower, move), f"follow {move.id}")
-
-    async def _follow_to_the_end(self, follower: Follower, move: Move) -> None:
+    async def _care(self, custody: Custody, move: Move) -> None:
         try:
-            job = await follower.run()
+            job = await custody.run()
         finally:
-            self._followers.pop(move.job, None)
-        self._tools.store.release(move.id)
+            self._custodies.pop(move.job, None)
         for callback in self._ended:
             callback(job)
 
     async def _release_later(self, move: Move) -> None:
         """Until Prometheus shows the moved load at the target, the ledger keeps its place."""
         await self._tools.clock.sleep(self._tools.timings.reservation_lag_s)
-        self._tools.store.release(move.id)
+        await surely(self._tools, f"{move.id} is over", self._tools.store.release, move.id)
 
     def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         task = asyncio.create_task(work, name=name)

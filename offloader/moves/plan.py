@@ -38,7 +38,7 @@ class MoveNode:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Every limit of the hand-off, seconds (safety.md, Hand-off)."""
+    """Every limit of the hand-off and of what follows it, seconds (safety.md, Hand-off)."""
 
     hold_s: float = 180.0  # queue wait and start of the launcher: costs the original nothing
     freeze_s: float = 4.0  # the guard itself gives up after 2 s
@@ -51,3 +51,10 @@ class Timings:
     verb_s: float = 15.0
     reservation_lag_s: float = 60.0  # until Prometheus shows the moved load at the target
     retry_s: float = 1.0
+    reach_s: float = 60.0  # a node that does not answer for so long is told of; its jobs may run there all the same
+    place_s: float = 5.0  # between two looks for a place for a job that is to start again
+    again_s: float = 5.0  # pause before a second try to start a job again; doubled with every further one
+    again_max_s: float = 300.0
+    respawn_s: float = 600.0  # how long after a move its command must not appear at the source again
+    respawn_look_s: float = 5.0
+    history_s: float = 90 * 86400.0  # how long jobs that are over are remembered

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
+from dataclasses import replace
 
 from offloader.errors import ExternalError, JournalError
 from offloader.model import Attempt, AttemptState, Move, MoveState, Reason
-from offloader.moves.agent import Agent, VerbFailed
 from offloader.moves.failures import STOPPERS, Stopped, stopped_by
 from offloader.moves.in_flight import InFlight
-from offloader.moves.successor import Successor
+from offloader.moves.persist import surely
+from offloader.moves.relaunch import LOCAL
 
 __all__ = ["roll_back"]
 
@@ -48,93 +48,42 @@ async def _try_to_revive(flight: InFlight, stopped: Stopped) -> tuple[MoveState,
     if guard.state == "absent" and not await guard.adopt():
         return MoveState.ROLLED_BACK, stopped.detail
     if guard.state == "ended":  # a roll-back before this one got so far, and perhaps no further
-        return await _restart_here(flight, "its files")
+        return await _restart_here(flight, "the successor had changed its files")
     changed = await guard.thaw()
     if changed:
         await guard.end()
-        return await _restart_here(flight, ", ".join(changed))
+        # The successor wrote to them: thawed onto what it left, the original would corrupt them.
+        return await _restart_here(flight, f"the successor had changed {', '.join(changed)}")
     if guard.state == "gone":
-        return _without_original(flight, stopped)
+        return await _without_original(flight, stopped)
     return MoveState.ROLLED_BACK, stopped.detail
 
 
-def _without_original(flight: InFlight, stopped: Stopped) -> tuple[MoveState, str]:
+async def _without_original(flight: InFlight, stopped: Stopped) -> tuple[MoveState, str]:
     """It ended by itself before it was touched; or it was killed while we held it, and nothing is left."""
     if MoveState.FROZEN not in (step.state for step in flight.tools.store.timeline(flight.move.id)):
         return MoveState.ROLLED_BACK, f"{stopped.detail}; the original ended by itself meanwhile"
     killed = "the original was killed while it was frozen (by its owner, for lack of memory, or by a reboot)"
-    return MoveState.LOST, f"{stopped.detail}; {killed}"
+    job = flight.tools.store.job(flight.move.job)
+    if job is not None and job.restart_safe:
+        return await _restart_here(flight, killed)
+    return MoveState.LOST, f"{stopped.detail}; {killed}, and that running it again is harmless was not declared"
 
 
-async def _restart_here(flight: InFlight, changed: str) -> tuple[MoveState, str]:
-    """The successor wrote to the original's files: thawed onto them it would corrupt them, so it starts again here."""
-    tools, move = flight.tools, flight.move
-    capsule = tools.capsules.get(move.job)
-    if capsule is None:
-        return MoveState.LOST, f"{changed} changed by the successor, and the capsule is gone"
-    agent = tools.agents[move.source]
-    try:
-        epoch, pid = await _launch(flight, agent, capsule)
-    except STOPPERS as error:
-        why = stopped_by(error, "restart").detail
-        return MoveState.LOST, f"{changed} changed by the successor; starting again here failed: {why}"
-    attempt = Attempt(move.job, epoch, move.source, "local", None, pid, AttemptState.RUNNING, tools.clock.time())
-    with contextlib.suppress(JournalError):
-        tools.store.save_attempt(attempt)
-    return MoveState.ROLLED_BACK, f"restarted on {move.source}, since the successor had changed {changed}"
+async def _restart_here(flight: InFlight, why: str) -> tuple[MoveState, str]:
+    """No original is left: the job gets a pending attempt at its source, which whoever cares for it brings to life."""
+    if flight.tools.capsules.get(flight.move.job) is None:
+        return MoveState.LOST, f"{why}, and the capsule is gone"
+    await surely(flight.tools, "an attempt at the source", _add_attempt_here, flight)
+    return MoveState.ROLLED_BACK, f"restarted on {flight.move.source}: {why}"
 
 
-async def _launch(flight: InFlight, agent: Agent, capsule: bytes) -> tuple[int, int | None]:
-    """Start the job from its capsule on this node, unless a roll-back before this one has done it: epoch and pid."""
-    tools, move = flight.tools, flight.move
-    epoch = move.to_epoch
-    while True:
-        epoch += 1
-        here = Successor(agent, move.job, epoch, tools.timings, tools.clock)
-        here.may_have_been_let_go()
-        try:
-            try:
-                await here.place(_for_epoch(capsule, epoch))
-            except VerbFailed as error:
-                if error.code != "EXISTS":
-                    raise
-                if await here.confirm_dead():
-                    continue
-                return epoch, None
-            return epoch, await _let_go(flight, agent, here)
-        finally:
-            await here.leave()
-
-
-async def _let_go(flight: InFlight, agent: Agent, here: Successor) -> int | None:
-    """From *placed* to *owned*; the process id. Raises STOPPERS: nothing runs."""
-
-    async def on_its_own() -> str | None:
-        return None
-
-    async def nobody_to_tell() -> None:
-        return None
-
-    await agent.verb("hold", here.directory, "--detach")
-    await here.held(on_its_own)
-    launched = await here.go(0.0, nobody_to_tell)
-    await here.proven(0.0)
-    while True:
-        try:
-            owned = await here.own()
-            break
-        except STOPPERS:
-            await flight.tools.clock.sleep(flight.tools.timings.retry_s)
-    if not owned:
-        raise Stopped(Reason.LAUNCH_FAILED, "it gave up before it was running")
-    return launched.get("pid")
-
-
-def _for_epoch(capsule: bytes, epoch: int) -> bytes:
-    document = json.loads(capsule)
-    document["epoch"] = epoch
-    document["env_add"]["OFFLOADING_TASK_ID"] = f"{document['job']}.{epoch}"
-    return json.dumps(document).encode()
+def _add_attempt_here(flight: InFlight) -> None:
+    """Unless a roll-back before this one did."""
+    store, move, now = flight.tools.store, flight.move, flight.tools.clock.time()
+    newest = store.attempts(move.job)[-1].epoch
+    if newest == move.to_epoch:
+        store.save_attempt(Attempt(move.job, newest + 1, "", LOCAL, None, None, AttemptState.PENDING, now))
 
 
 async def _withdraw(flight: InFlight) -> None:
@@ -155,9 +104,21 @@ async def _end_against_all_odds(flight: InFlight) -> Move:
         except STOPPERS:
             await flight.tools.clock.sleep(flight.tools.timings.retry_s)
     await flight.guard.quit()
+    await surely(flight.tools, "the successor that owns", _adopt, flight)
     detail = "the successor says that it owns the work although ownership was never passed: the original was ended"
     await _conclude(flight, MoveState.LOST, Reason.LAUNCH_FAILED, detail)
     return flight.move
+
+
+def _adopt(flight: InFlight) -> None:
+    """The successor is what runs: followed from now on like that of any move."""
+    now = flight.tools.clock.time()
+    for attempt in flight.tools.store.attempts(flight.move.job):
+        if attempt.epoch == flight.move.from_epoch:
+            flight.tools.store.save_attempt(replace(attempt, state=AttemptState.ENDED, ended_t=now))
+        elif attempt.epoch == flight.move.to_epoch:
+            running = replace(attempt, state=AttemptState.RUNNING, submission_id=flight.move.submission_id)
+            flight.tools.store.save_attempt(running)
 
 
 async def _conclude(flight: InFlight, state: MoveState, reason: Reason, detail: str) -> None:

@@ -8,13 +8,15 @@ from typing import Protocol
 
 from offloader.backends.base import Backend
 from offloader.jobs.store import Store
-from offloader.model import Move, MoveState, Reason, StrategyName
+from offloader.model import Capacity, Move, MoveState, Obstacle, Reason, StrategyName
 from offloader.moves.agent import Agent
+from offloader.moves.incidents import Incident
 from offloader.moves.plan import Timings
+from offloader.moves.respawn import Newcomers, nobody
 from offloader.ports import Clock
 from offloader.strategies.base import Strategy
 
-__all__ = ["Capsules", "Forbidden", "Tools"]
+__all__ = ["Capsules", "Forbidden", "Place", "Placer", "Tools"]
 
 Forbidden = Callable[[Move], tuple[Reason, str] | None]
 """Asked before every irreversible step: may this move still go on? (kill-switch, `auto --disable`)"""
@@ -34,6 +36,27 @@ class Capsules(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A node for a job that starts again, and what the node offers before the ledger's reservations."""
+
+    node: str
+    available: Capacity
+
+
+class Placer(Protocol):
+    """Finds a place for a job that starts again, by the engine's rules and what is known right now."""
+
+    def __call__(self, source: str, usage: Capacity, needs: Capacity, *, avoid: frozenset[str]) -> Place | Obstacle:
+        """A worker, one not in `avoid` where there is any; else what is in the way. Never `source`."""
+
+
+def nowhere(source: str, usage: Capacity, needs: Capacity, *, avoid: frozenset[str]) -> Place | Obstacle:
+    """The Placer of a controller that knows no worker."""
+    del source, usage, needs, avoid
+    return Obstacle(Reason.NO_TARGET, "no worker is known")
+
+
+@dataclass(frozen=True, slots=True)
 class Tools:
     """The outside of a hand-off."""
 
@@ -46,3 +69,6 @@ class Tools:
     forbidden: Forbidden
     timings: Timings = field(default_factory=Timings)
     on_transition: Callable[[Move, MoveState], None] = lambda _move, _before: None
+    placer: Placer = nowhere
+    newcomers: Newcomers = nobody
+    on_incident: Callable[[Incident], None] = lambda _incident: None

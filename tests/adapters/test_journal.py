@@ -488,3 +488,64 @@ def test_every_acknowledged_state_survives_kill_after_kill(tmp_path):
             for holder in holders:
                 journal.release(holder)
     assert len(acknowledged) > 400
+
+
+def over(journal, number, *, state, ended_t, attempt=AttemptState.ENDED):
+    """A job whose move is done."""
+    name = f"J{number}"
+    job = replace(JOB, id=name, created_t=1.0)
+    move = replace(MOVE, id=f"m{number}", job=name, identity=replace(WHO, pid=number))
+    there = replace(ATTEMPT, job=name, epoch=1, state=attempt, ended_t=ended_t)
+    journal.create(job, (replace(ATTEMPT, job=name), there), move)
+    for following in ORDER[1:]:
+        journal.transition(move.id, following, t=5.0)
+    journal.set_fact(move.id, "key", 1)
+    journal.settle(replace(job, state=state), (there,))
+    return name
+
+
+def test_what_is_long_over_is_forgotten_with_everything_that_belongs_to_it(tmp_path):
+    """What is not over stays however old it is, and so does what ended a short while ago."""
+    with Journal(tmp_path) as journal:
+        old = over(journal, 1, state=JobState.FAILED, ended_t=50.0)
+        gone_on = over(journal, 2, state=JobState.UNKNOWN, ended_t=50.0)
+        running = over(journal, 3, state=JobState.RUNNING, ended_t=None, attempt=AttemptState.RUNNING)
+        unseen = over(journal, 4, state=JobState.UNKNOWN, ended_t=None, attempt=AttemptState.RUNNING)
+        recent = over(journal, 5, state=JobState.LOST, ended_t=150.0)
+        assert set(journal.prune(100.0)) == {old, gone_on}
+        assert journal.prune(100.0) == ()
+        assert [job.id for job in journal.jobs()] == [recent, unseen, running]
+        for number in (1, 2):
+            assert journal.move(f"m{number}") is None
+            assert (journal.timeline(f"m{number}"), journal.fact(f"m{number}", "key")) == ((), None)
+            assert journal.attempts(f"J{number}") == ()
+        assert journal.move_of_job(running).id == "m3"
+
+
+def test_jobs_to_follow_are_found_however_many_came_after_them(tmp_path):
+    with Journal(tmp_path) as journal:
+        running = over(journal, 1, state=JobState.RUNNING, ended_t=None, attempt=AttemptState.RUNNING)
+        unseen = over(journal, 2, state=JobState.UNKNOWN, ended_t=None, attempt=AttemptState.UNKNOWN)
+        over(journal, 3, state=JobState.UNKNOWN, ended_t=9.0)
+        for number in range(1200):
+            journal.save_job(replace(JOB, id=f"X{number}", state=JobState.SUCCEEDED, created_t=9.0))
+        assert [job.id for job in journal.followed_jobs()] == [running, unseen]
+
+
+def test_an_ending_and_what_follows_from_it_are_kept_together_or_not_at_all(tmp_path, monkeypatch):
+    with Journal(tmp_path) as journal:
+        name = over(journal, 1, state=JobState.RUNNING, ended_t=None, attempt=AttemptState.RUNNING)
+        broken = replace(ATTEMPT, job=name, epoch=2, node=None)
+        with pytest.raises(JournalError):
+            journal.settle(replace(JOB, id=name, state=JobState.LOST), (broken,))
+        assert journal.job(name).state is JobState.RUNNING
+
+
+def test_a_journal_of_the_first_version_opens_and_keeps_what_is_in_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("offloader.adapters.journal.schema.STEPS", STEPS[:1])
+    with Journal(tmp_path) as journal:
+        journal.create(JOB, (ATTEMPT,), MOVE)
+    monkeypatch.undo()
+    with Journal(tmp_path) as journal:
+        assert journal.move(MOVE.id) == MOVE
+        assert journal.followed_jobs() == (JOB,)

@@ -13,8 +13,10 @@ from offloader.daemon.api.caller import Caller, Permissions
 from offloader.daemon.controller import Controller, Parts
 from offloader.daemon.decisions import DecisionLog
 from offloader.daemon.desk import Desk
+from offloader.daemon.incidents import IncidentLog
 from offloader.daemon.keeps import Keeps
 from offloader.daemon.problems import Trouble
+from offloader.daemon.quarantine import Quarantine
 from offloader.daemon.setup import Setup
 from offloader.daemon.snapshot import Observer
 from offloader.daemon.ticker import Ticker
@@ -155,13 +157,16 @@ class World:
 
     def make(self) -> Controller:
         keeps = Keeps(self.journal, self.clock.time)
+        decisions = DecisionLog(self.journal)
+        incidents = IncidentLog(self.journal, decisions, Quarantine(self.journal), self.clock.time, lambda: 3600.0)
         parts = Parts(
             store=self.journal,
             clock=self.clock,
             observer=Observer(self.measure, self.read, self.journal, keeps.until),
             switches=self.switches,
             keeps=keeps,
-            decisions=DecisionLog(self.journal),
+            decisions=decisions,
+            incidents=incidents,
             acting=self.mover,
             recording=self.recorder,
             strategies=(StrategyName.RESTART,),

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from moves_world import Witness, build
+from moves_world import WORKERS, Witness, build
 
 from offloader.adapters.commands import LocalHost
 from offloader.adapters.journal import Journal
@@ -22,8 +22,8 @@ async def world(tmp_path):
     """Head and worker; everything that ran is gone afterwards, also after a failure."""
     witness = Witness(tmp_path / "witness")
     journal = Journal(tmp_path / "state")
-    hosts = {"worker": LocalHost("worker")}
-    backend = FakeBackend(frozenset({"worker"}), hosts)
+    hosts = {name: LocalHost(name) for name in WORKERS}
+    backend = FakeBackend(frozenset(WORKERS), hosts)
     made = build(tmp_path, witness, journal, backend)
     yield made
     await made.mover.close()

@@ -1,4 +1,4 @@
-"""A head and a worker that are both this machine: real launchers and processes, real journal, a backend in memory.
+"""A head and two workers that are all this machine: real launchers and processes, real journal, a backend in memory.
 
 Copies are counted by a witness to which the load reports while it executes, never by our own status.
 """
@@ -6,12 +6,13 @@ Copies are counted by a witness to which the load reports while it executes, nev
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,33 @@ from offloader.adapters.capsules import CapsuleFiles
 from offloader.adapters.clock import SystemClock
 from offloader.adapters.commands import LocalHost
 from offloader.adapters.journal import Journal
+from offloader.adapters.newcomers import NewcomerSource
 from offloader.backends.fake import FakeBackend
 from offloader.jobs.ids import UlidFactory
-from offloader.model import Candidate, Capacity, Identity, Move, Process, StrategyName
+from offloader.model import (
+    Attempt,
+    AttemptState,
+    Candidate,
+    Capacity,
+    Identity,
+    Job,
+    JobState,
+    Move,
+    Obstacle,
+    Process,
+    Reason,
+    StrategyName,
+)
 from offloader.moves.agent import Agent
+from offloader.moves.incidents import Incident
 from offloader.moves.mover import Mover
 from offloader.moves.plan import MoveNode, MovePlan, Timings
-from offloader.moves.tools import Tools
+from offloader.moves.tools import Place, Tools
 from offloader.strategies import STRATEGIES
 
 PROJECT = Path(__file__).resolve().parents[2]
 LOAD = PROJECT / "deploy/_testbed/load.py"
+WORKERS = ("worker", "spare")
 
 
 class Witness:
@@ -77,6 +94,8 @@ class World:
     mover: Mover
     forbidden: list[Any] = field(default_factory=list)
     finished: list[Move] = field(default_factory=list)
+    incidents: list[Incident] = field(default_factory=list)
+    full: set[str] = field(default_factory=set)  # workers that take nothing
     children: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start_load(self, *options: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
@@ -127,6 +146,31 @@ class World:
             while state not in [step.state for step in self.journal.timeline(move.id)]:
                 await asyncio.sleep(0.01)
 
+    async def over(self, move: Move, timeout_s: float = 60.0) -> Job:
+        """Wait until the moved job is over."""
+        async with asyncio.timeout(timeout_s):
+            while (job := self.journal.job(move.job)).state in (JobState.RUNNING, JobState.UNKNOWN):
+                await asyncio.sleep(0.05)
+        return job
+
+    async def attempt(self, move: Move, epoch: int, timeout_s: float = 60.0) -> Attempt:
+        """Wait until that attempt of the job runs."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                for one in self.journal.attempts(move.job):
+                    if one.epoch == epoch and one.state is AttemptState.RUNNING:
+                        return one
+                await asyncio.sleep(0.05)
+
+    async def kill_launcher(self, move: Move, attempt: Attempt) -> None:
+        """As when Ray on that node dies: the launcher is gone at once, and has no word to say about it."""
+        agent = self.tools.agents[attempt.node]
+        status = await agent.verb("status", agent.attempt_dir(move.job, attempt.epoch))
+        os.kill(status["pid"], signal.SIGKILL)
+
+    def told(self) -> list[str]:
+        return [str(incident.kind) for incident in self.incidents]
+
     def states(self, move: Move) -> list[str]:
         return [str(step.state) for step in self.journal.timeline(move.id)]
 
@@ -162,12 +206,23 @@ def candidate_of(pid: int) -> Candidate:
 
 def build(root: Path, witness: Witness, journal: Journal, backend: FakeBackend) -> World:
     """One life of a controller over directories that outlive it."""
-    hosts = {name: LocalHost(name) for name in ("head", "worker")}
+    hosts = {name: LocalHost(name) for name in ("head", *WORKERS)}
     nodes = {name: MoveNode(name, name, sys.executable, str(root / name)) for name in hosts}
-    timings = Timings(hold_s=20, retry_s=0.1, reservation_lag_s=0.5)
+    timings = Timings(
+        hold_s=20, retry_s=0.1, reservation_lag_s=0.5, reach_s=1, place_s=0.1, again_s=0.2, respawn_look_s=0.2
+    )
     agents = {name: Agent(hosts[name], nodes[name], verb_s=timings.verb_s) for name in hosts}
     forbidden: list[Any] = []
     clock = SystemClock()
+    incidents: list[Incident] = []
+    full: set[str] = set()
+
+    def placer(_source: str, _usage: Capacity, _needs: Capacity, *, avoid: frozenset[str]) -> Place | Obstacle:
+        for node in sorted(WORKERS, key=lambda node: node in avoid):
+            if node not in full:
+                return Place(node, Capacity(cores=4, memory_bytes=1 << 34))
+        return Obstacle(Reason.NO_TARGET, "every worker is full")
+
     tools = Tools(
         store=journal,
         clock=clock,
@@ -177,8 +232,28 @@ def build(root: Path, witness: Witness, journal: Journal, backend: FakeBackend) 
         capsules=CapsuleFiles(root / "capsules"),
         forbidden=lambda _move: forbidden[0] if forbidden else None,
         timings=timings,
+        placer=placer,
+        newcomers=NewcomerSource(),
+        on_incident=incidents.append,
     )
     mover = Mover(tools, head="head", new_id=UlidFactory(clock.time, os.urandom))
     world = World(root, witness, journal, backend, hosts, tools, mover, forbidden)
+    world.incidents, world.full = incidents, full
     mover.on_finished(world.finished.append)
+    return world
+
+
+async def crash_and_restart(world: World, while_away: Callable[[], Awaitable[None]] | None = None) -> World:
+    """Every task of the first life ends where it stands, as with SIGKILL: no roll-back, links cut, journal left."""
+    tasks = list(world.mover._tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    if while_away is not None:
+        await while_away()
+    world.journal.close()
+    again = build(world.root, world.witness, Journal(world.root / "state"), world.backend)
+    world.mover, world.journal = again.mover, again.journal  # the fixture ends the second life
+    world.finished, world.incidents = again.finished, again.incidents
+    await again.mover.recover()
     return world

@@ -3,26 +3,11 @@
 import asyncio
 
 import pytest
-from moves_world import World, build
+from moves_world import crash_and_restart
 
-from offloader.adapters.journal import Journal
 from offloader.model import JobState, MoveState, Reason
 
 pytestmark = pytest.mark.slow
-
-
-async def crash_and_restart(world: World) -> World:
-    """Every task of the first life ends where it stands, as with SIGKILL: no roll-back, links cut, journal left."""
-    tasks = list(world.mover._tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    world.journal.close()
-    again = build(world.root, world.witness, Journal(world.root / "state"), world.backend)
-    world.mover, world.journal = again.mover, again.journal  # the fixture ends the second life
-    world.finished = again.finished
-    await again.mover.recover()
-    return world
 
 
 @pytest.mark.parametrize("state", ["planned", "preflighted", "queued", "held", "frozen", "saved", "go", "proven"])

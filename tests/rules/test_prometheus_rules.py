@@ -14,6 +14,7 @@ from offloader.config import series
 from offloader.config.recording import read_recording_rules
 from offloader.config.rules import RuleDefaults, check_rules
 from offloader.config.shipped import offload_rules, prometheus_rules, shipped
+from offloader.daemon.metric_table import METRICS
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 OF_OTHERS = {"up", "ALERTS", series.SHARING_THRESHOLD}
@@ -39,9 +40,9 @@ def test_every_series_that_the_controller_asks_for_is_recorded():
 
 
 def test_every_series_that_a_rule_reads_is_exposed_or_recorded():
-    """A metric that is renamed in the exporter would silently empty the rules."""
+    """A metric that is renamed in the exporter or the controller would silently empty the rules."""
     exposed = {metric.name for collector in COLLECTORS for metric in collector.metrics}
-    exposed |= {metric.name for metric in OWN_METRICS}
+    exposed |= {metric.name for metric in OWN_METRICS} | set(METRICS)
     recorded = {name for name, _ in expressions()}
     for name, expression in expressions():
         assert used_names(expression) <= exposed | recorded | OF_OTHERS, name

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
 from offloader.adapters.journal import rows
+from offloader.adapters.journal.pruning import forget_jobs
 from offloader.adapters.journal.reading import JOURNAL_NAME, JournalReader, damaged, explained
 from offloader.adapters.journal.schema import check_version, migrate
 from offloader.adapters.journal.spare import SpareSpace
@@ -117,6 +118,20 @@ class Journal(JournalReader, Store):
     def save_attempt(self, attempt: Attempt) -> None:
         """Insert or replace."""
         self._write(lambda connection: _put(connection, "attempts", rows.attempt_row(attempt), key="job, epoch"))
+
+    def settle(self, job: Job, attempts: Sequence[Attempt]) -> None:
+        """Insert or replace, all or nothing."""
+
+        def body(connection: sqlite3.Connection) -> None:
+            _put(connection, "jobs", rows.job_row(job))
+            for attempt in attempts:
+                _put(connection, "attempts", rows.attempt_row(attempt), key="job, epoch")
+
+        self._write(body)
+
+    def prune(self, before: float) -> tuple[str, ...]:
+        """Forget what was over before that time, a bounded number of jobs at once."""
+        return self._write(lambda connection: forget_jobs(connection, before))
 
     def transition(
         self,

@@ -32,6 +32,11 @@ _EVENTS_AFTER = (
 _EVENTS_NEWEST = (
     "SELECT * FROM events WHERE id > :after AND (:subject IS NULL OR subject = :subject) ORDER BY id DESC LIMIT :limit"
 )
+_FOLLOWED = """
+    SELECT * FROM jobs WHERE state = 'running' OR (state = 'unknown' AND EXISTS (
+        SELECT 1 FROM attempts WHERE job = jobs.id AND epoch > 0 AND state != 'ended'))
+    ORDER BY created_t, id
+"""
 
 
 class JournalReader(Reader):
@@ -93,10 +98,19 @@ class JournalReader(Reader):
         )
         return tuple(rows.job(row) for row in found)
 
+    def followed_jobs(self) -> tuple[Job, ...]:
+        """Running, or out of reach; oldest first."""
+        return tuple(rows.job(row) for row in self._all(_FOLLOWED, ()))
+
     def attempts(self, job_id: str) -> tuple[Attempt, ...]:
         """By ascending epoch."""
         found = self._all("SELECT * FROM attempts WHERE job = ? ORDER BY epoch", (job_id,))
         return tuple(rows.attempt(row) for row in found)
+
+    def move_of_job(self, job_id: str) -> Move | None:
+        """The newest one."""
+        found = self._all("SELECT * FROM moves WHERE job = ? ORDER BY to_epoch DESC, rowid DESC LIMIT 1", (job_id,))
+        return rows.move(found[0]) if found else None
 
     def timeline(self, move_id: str) -> tuple[Step, ...]:
         """Every state the move was in, oldest first."""

@@ -59,6 +59,12 @@ STEPS: tuple[tuple[str, ...], ...] = (
         ) STRICT""",
         "CREATE INDEX reservations_holder ON reservations (holder)",
     ),
+    (
+        # What recovery and pruning ask for, however many jobs were moved before.
+        "CREATE INDEX jobs_state ON jobs (state)",
+        "CREATE INDEX jobs_created ON jobs (created_t)",
+        "CREATE INDEX moves_job ON moves (job)",
+    ),
 )
 
 

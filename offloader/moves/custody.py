@@ -1,0 +1,161 @@
+"""One job from the end of its hand-off to its own: followed, and started again where that is safe.
+
+What follows from an ending is decided by jobs.aftermath and journalled together with it before anything is done, so
+that a controller that dies at any point goes on from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+from dataclasses import replace
+
+from offloader.errors import JournalError
+from offloader.jobs.aftermath import Circumstances, Ending, Step, ending_of, following, launches, tries
+from offloader.model import Attempt, AttemptState, Completion, Job, JobState, Move
+from offloader.moves.failures import STOPPERS
+from offloader.moves.follow import Ended, Follower
+from offloader.moves.incidents import IncidentKind
+from offloader.moves.origin import Origin
+from offloader.moves.persist import surely
+from offloader.moves.relaunch import LOCAL
+from offloader.moves.restarting import Restarting, Spawn
+from offloader.moves.tools import Tools
+from offloader.moves.ward import Ward
+
+__all__ = ["STOP_GRACE_S", "Custody"]
+
+log = logging.getLogger(__name__)
+
+STOP_GRACE_S = 10.0
+"""From TERM to KILL when an owner cancels his job."""
+
+_OPEN = (JobState.RUNNING, JobState.UNKNOWN)
+_OVER = {
+    Step.SUCCEED: JobState.SUCCEEDED,
+    Step.FAIL: JobState.FAILED,
+    Step.CANCEL: JobState.CANCELLED,
+    Step.LOSE: JobState.LOST,
+}
+
+
+class Custody:
+    """Cares for one job whose newest attempt is ours."""
+
+    def __init__(self, job: Job, move: Move, tools: Tools, spawn: Spawn) -> None:
+        """Args: move: the job's newest one, over."""
+        self._ward = Ward(job, move, tools)
+        self._tools = tools
+        self._restarting = Restarting(self._ward, spawn)
+        self._follower: Follower | None = None
+
+    async def run(self) -> Job:
+        """Until the job is over. Returns it in its final state, or as unknown when its node is not known any more."""
+        while self._ward.job.state in _OPEN:
+            try:
+                attempt = self._ward.attempts()[-1]
+                if attempt.node and attempt.node not in self._tools.agents:
+                    await self._out_of_reach(f"{attempt.node} is not in the cluster file any more")
+                    return self._ward.job
+                ended = await self._live(attempt)
+                if ended is not None:
+                    await self._conclude(self._ward.attempts()[-1], ended)
+            except JournalError as error:  # everything above goes on from what the journal says: once more
+                log.warning("%s waits for the journal: %s", self._ward.job.id, error)
+                await self._tools.clock.sleep(self._tools.timings.retry_s)
+        move = self._ward.move.id
+        await surely(self._tools, f"the end of {move}'s job", self._tools.store.release, move)
+        return self._ward.job
+
+    async def stop(self) -> None:
+        """End the job for its owner. Raises LinkLost, NodeUnreachable: its node could not be asked to."""
+        if self._follower is not None:
+            await self._follower.stop(signal.SIGTERM, STOP_GRACE_S)
+        else:
+            self._ward.cancelled = True
+
+    async def _live(self, attempt: Attempt) -> Ended | None:
+        """How the attempt ended; None: it runs now, look again."""
+        match attempt.state:
+            case AttemptState.RUNNING:
+                return await self._follow(attempt)
+            case AttemptState.ENDED:
+                return Ended(ending_of(attempt.completion), attempt.completion, attempt.ended_t)
+            case AttemptState.PENDING if not attempt.node:
+                return await self._restarting.start(attempt)
+            case _:
+                return await self._restarting.take_up(attempt)
+
+    async def _follow(self, attempt: Attempt) -> Ended:
+        self._follower = Follower(attempt, self._tools, self._on_reach)
+        try:
+            if self._ward.cancelled:
+                with contextlib.suppress(*STOPPERS):
+                    await self._follower.stop(signal.SIGTERM, STOP_GRACE_S)
+            return await self._follower.run()
+        finally:
+            self._follower = None
+
+    async def _on_reach(self, why: str | None) -> None:
+        if why is not None:
+            await self._out_of_reach(why)
+            return
+        await self._ward.save_job(replace(self._ward.job, state=JobState.RUNNING))
+        self._ward.tell(IncidentKind.WITHIN_REACH, f"the node of {self._ward.name} answers again")
+
+    async def _out_of_reach(self, why: str) -> None:
+        await self._ward.save_job(replace(self._ward.job, state=JobState.UNKNOWN))
+        words = f"{self._ward.name} may run on a node that cannot be asked, so it is not started again: {why}"
+        self._ward.tell(IncidentKind.OUT_OF_REACH, words)
+
+    async def _conclude(self, attempt: Attempt, ended: Ended) -> None:
+        """The ending and what follows from it, in one piece of the journal; then those who should know are told."""
+        origin, now = self._ward.origin, self._tools.clock.time()
+        over_t = ended.t if ended.t is not None else attempt.ended_t or now
+        over = replace(attempt, state=AttemptState.ENDED, ended_t=over_t, completion=ended.completion)
+        step = self._following(over, ended)
+        written = [over]
+        if step in _OVER:
+            job = replace(self._ward.job, state=_OVER[step], completion=ended.completion)
+        else:
+            job = replace(self._ward.job, state=JobState.RUNNING)
+            backend = LOCAL if step is Step.AGAIN_AT_SOURCE else self._ward.move.backend
+            written.append(Attempt(job.id, over.epoch + 1, "", backend, None, None, AttemptState.PENDING, now))
+        await surely(self._tools, f"{job.id} {ended.ending}", self._tools.store.settle, job, written)
+        self._ward.job = job
+        if job.state not in (*_OPEN, JobState.LOST):
+            self._tools.capsules.drop(job.id)
+        self._tell(over, ended, step, origin)
+
+    def _following(self, over: Attempt, ended: Ended) -> Step:
+        if self._ward.cancelled and ended.ending is not Ending.SUCCEEDED:
+            return Step.CANCEL
+        attempts = (*(one for one in self._ward.attempts() if one.epoch != over.epoch), over)
+        at_source, lived_s = over.backend == LOCAL, (over.ended_t or 0.0) - over.started_t
+        seen = Circumstances(
+            at_source=at_source,
+            lived_s=lived_s if over.pid is not None else 0.0,
+            restart_safe=self._ward.job.restart_safe and (at_source or self._ward.origin is not None),
+            launches=launches(attempts),
+            tries=tries(attempts),
+            capsule=self._tools.capsules.get(self._ward.job.id) is not None,
+        )
+        return following(ended.ending, seen)
+
+    def _tell(self, over: Attempt, ended: Ended, step: Step, origin: Origin | None) -> None:
+        how = f"{_words(ended.completion)} on {over.node or 'no node'}{f' ({ended.detail})' if ended.detail else ''}"
+        if step is Step.LOSE:
+            why = "" if self._ward.job.restart_safe else "; that running it again is harmless was not declared"
+            self._ward.tell(IncidentKind.LOST, f"{self._ward.name} is lost: it {how}{why}")
+        elif ended.ending is Ending.FAILED and step is Step.AGAIN_AT_SOURCE:
+            words = f"{self._ward.name} {how}, soon after it was started there: it starts again at its source"
+            self._ward.tell(IncidentKind.FAILED_EARLY, words, quarantine=origin.name if origin else None)
+        else:
+            log.info("%s %s: %s", self._ward.name, how, step)
+
+
+def _words(completion: Completion) -> str:
+    if completion.exit_code is not None:
+        return f"ended with exit code {completion.exit_code}"
+    return f"was ended by signal {completion.signal}" if completion.signal is not None else "vanished"

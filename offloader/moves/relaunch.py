@@ -1,0 +1,175 @@
+"""A job starts again from its capsule, as a later attempt: on a worker through a backend, or at its source.
+
+The same protocol as in a hand-off (placed, held, go under a lease, proven, own), less the original: there is none any
+more. What fails is confirmed dead before anybody may try once more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from offloader.backends.base import NodeAddress, Submission, SubmissionState
+from offloader.errors import ExternalError
+from offloader.model import Attempt, AttemptState, Capacity, Completion, Reason, StrategyName
+from offloader.moves.capsule import renewed
+from offloader.moves.failures import STOPPERS, Stopped, stopped_by
+from offloader.moves.successor import Successor
+from offloader.moves.tools import Tools
+
+__all__ = ["LOCAL", "NotStarted", "OnOwning", "launch", "take_up"]
+
+LOCAL = "local"
+"""The backend of attempts at their source: no scheduler stands in between."""
+
+
+class NotStarted(Stopped):
+    """Nothing runs for the attempt, and nothing ever will.
+
+    Attributes:
+        completion: it ran for a moment and ended so by itself; None: its command was not executed.
+    """
+
+    def __init__(self, stopped: Stopped, completion: Completion | None) -> None:
+        super().__init__(stopped.reason, stopped.detail)
+        self.completion = completion
+
+
+OnOwning = Callable[[int | None], Awaitable[None]]
+"""Writes down, durably, that from now on the attempt may own its work; given its process id."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Launch:
+    """One launch under way."""
+
+    tools: Tools
+    attempt: Attempt
+    successor: Successor
+    needs: Capacity
+
+    async def prove(self, capsule: bytes) -> int | None:
+        """From *placed* to *proven*; the process id. Raises STOPPERS."""
+        await self.successor.place(renewed(capsule, self.attempt.epoch, self.attempt.node))
+        obstacles = await self.successor.check()
+        if obstacles:
+            raise Stopped(obstacles[0].reason, "; ".join(one.seen for one in obstacles))
+        await self._begin()
+        await self.successor.held(self._over)
+        settle_s = self._settle_s()
+        launched = await self.successor.go(settle_s, _nobody_to_tell)
+        await self.successor.proven(settle_s)
+        pid = launched.get("pid")
+        return pid if isinstance(pid, int) else None
+
+    def _settle_s(self) -> float:
+        """At its source there is nothing to prove: whatever it does there is what it does."""
+        return 0.0 if self.attempt.backend == LOCAL else self.tools.strategies[StrategyName.RESTART].settle_s(0.0)
+
+    async def _begin(self) -> None:
+        agent = self.tools.agents[self.attempt.node]
+        if self.attempt.submission_id is None:
+            await agent.verb("hold", self.successor.directory, "--detach")
+            return
+        submission = Submission(
+            id=self.attempt.submission_id,
+            node=NodeAddress(agent.node.name, agent.node.address),
+            argv=self.successor.entrypoint(),
+            resources=self.needs,
+            metadata={"job": self.attempt.job, "epoch": str(self.attempt.epoch)},
+        )
+        await self.tools.backends[self.attempt.backend].submit(submission)
+
+    async def _over(self) -> str | None:
+        if self.attempt.submission_id is None:
+            return None
+        status = await self.tools.backends[self.attempt.backend].status(self.attempt.submission_id)
+        if status.state in (SubmissionState.FAILED, SubmissionState.STOPPED, SubmissionState.SUCCEEDED):
+            return f"{self.attempt.backend} says that the submission {status.state}: {status.message}"
+        return None
+
+    async def own(self) -> bool:
+        """Until there is an answer: silence says nothing about who owns."""
+        while True:
+            try:
+                return await self.successor.own()
+            except STOPPERS:
+                await self.tools.clock.sleep(self.tools.timings.retry_s)
+
+    async def not_started(self, stopped: Stopped) -> NotStarted:
+        """It is confirmed dead. Its submission has nothing left to run: withdrawn, best effort."""
+        if self.attempt.submission_id is not None:
+            with contextlib.suppress(ExternalError, TimeoutError):
+                await self.tools.backends[self.attempt.backend].stop(self.attempt.submission_id)
+        return NotStarted(stopped, await _ran_a_moment(self.tools, self.attempt))
+
+
+async def launch(tools: Tools, attempt: Attempt, capsule: bytes, needs: Capacity, on_owning: OnOwning) -> None:
+    """Bring a journalled attempt to life on its node, up to its ownership. Raises NotStarted."""
+    under_way = _Launch(tools, attempt, _successor(tools, attempt), needs)
+    try:
+        try:
+            pid = await under_way.prove(capsule)
+        except STOPPERS as error:
+            if await under_way.successor.confirm_dead():
+                raise await under_way.not_started(stopped_by(error, "starting it again")) from error
+            pid = await _pid(tools, attempt)
+        await on_owning(pid)
+        if not await under_way.own():
+            raise await under_way.not_started(Stopped(Reason.LAUNCH_FAILED, "it gave up before it owned its work"))
+    finally:
+        await under_way.successor.leave()
+
+
+async def take_up(tools: Tools, attempt: Attempt) -> int | None:
+    """After a restart of the controller in the middle of a launch: its process id if it owns its work.
+
+    Raises NotStarted.
+    """
+    under_way = _Launch(tools, attempt, _successor(tools, attempt), Capacity())
+    under_way.successor.may_have_been_let_go()
+    interrupted = Stopped(Reason.CONTROLLER_RESTARTED, "the controller was restarted while it was starting it again")
+    try:
+        if attempt.state is AttemptState.UNKNOWN:
+            owns = await under_way.own()
+        else:
+            owns = not await under_way.successor.confirm_dead()
+        if not owns:
+            raise await under_way.not_started(interrupted)
+    finally:
+        await under_way.successor.leave()
+    return attempt.pid if attempt.pid is not None else await _pid(tools, attempt)
+
+
+def _successor(tools: Tools, attempt: Attempt) -> Successor:
+    return Successor(tools.agents[attempt.node], attempt.job, attempt.epoch, tools.timings, tools.clock)
+
+
+async def _ran_a_moment(tools: Tools, attempt: Attempt) -> Completion | None:
+    """The exit code or signal of a job that ended by itself before it owned its work."""
+    record = await _record(tools, attempt)
+    if record.get("state") != "failed":
+        return None
+    completion = Completion(record.get("exit_code"), record.get("signal"))
+    return None if completion == Completion() else completion
+
+
+async def _record(tools: Tools, attempt: Attempt) -> dict[str, Any]:
+    """What its node remembers of it, nothing where it cannot be asked now."""
+    agent = tools.agents[attempt.node]
+    with contextlib.suppress(*STOPPERS):
+        status = await agent.verb("status", agent.attempt_dir(attempt.job, attempt.epoch))
+        return dict(status)
+    return {}
+
+
+async def _pid(tools: Tools, attempt: Attempt) -> int | None:
+    child = (await _record(tools, attempt)).get("child") or {}
+    pid = child.get("pid")
+    return pid if isinstance(pid, int) else None
+
+
+async def _nobody_to_tell() -> None:
+    """No original is frozen for it."""
