@@ -10,6 +10,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 PROMTOOL = PROJECT / ".cache/debian/usr/bin/promtool"
 
+sys.path.insert(0, str(PROJECT / "tests/shared"))  # helpers of tests in several folders
 sys.path.insert(0, str(PROJECT / "deploy"))  # the test bed's helper package is no part of the wheel's packages
 
 

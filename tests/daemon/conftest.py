@@ -26,6 +26,7 @@ from .controller_world import World
 
 PROJECT = Path(__file__).resolve().parents[2]
 CLI = (sys.executable, "-m", "offloader.cli")
+BURN = "while True: pass"
 
 RULES = """\
 groups:
@@ -254,3 +255,45 @@ def world(tmp_path: Path) -> Iterator[World]:
     one = World(tmp_path)
     yield one
     one.journal.close()
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of its own session that burns a core and says that it may be restarted."""
+    script = tmp_path / "burn_for_test.py"
+    script.write_text(BURN)
+    environment = {**os.environ, "GRID_OFFLOAD": "allow"}
+    with subprocess.Popen(["/usr/bin/python3", str(script)], env=environment, start_new_session=True) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def eager_file(cluster_file: Path) -> Path:
+    """One rule that may choose the load and nothing else, whoever runs the tests."""
+    (cluster_file.parent / "rules.yml").write_text(
+        """\
+groups:
+  - name: test
+    interval: 200ms
+    rules:
+      - offload: cpu
+        resource: cpu
+        expr: grid:node_pressure:ratio{role="head",resource="cpu"}
+        for: 0s
+        cooldown: 1s
+        select: {min_age: 0s, include: [burn_for_test.py]}
+"""
+    )
+    cluster_file.write_text(cluster_file.read_text() + "protect: {min_uid: 0}\n")
+    return cluster_file
+
+
+@pytest.fixture
+def acting_file(eager_file: Path) -> Path:
+    """A controller that may act; its one worker does not listen on SSH."""
+    token = eager_file.parent / "ray.token"
+    token.write_text("not-a-real-token")
+    token.chmod(0o600)
+    eager_file.write_text(f"{eager_file.read_text()}ray: {{token_file: {token}}}\n")
+    return eager_file

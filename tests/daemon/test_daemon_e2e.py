@@ -8,7 +8,6 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ pytestmark = pytest.mark.slow
 
 PROJECT = Path(__file__).resolve().parents[2]
 PROMTOOL = PROJECT / ".cache/debian/usr/bin/promtool"
-BURN = "while True: pass"
 
 
 def http(daemon, path, method="GET"):
@@ -32,38 +30,6 @@ def http(daemon, path, method="GET"):
 
 def limits(document):
     return {rule["resource"]: rule["threshold"] for rule in document["rules"]}
-
-
-@pytest.fixture
-def load(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of its own session that burns a core and says that it may be restarted."""
-    script = tmp_path / "burn_for_test.py"
-    script.write_text(BURN)
-    environment = {**os.environ, "GRID_OFFLOAD": "allow"}
-    with subprocess.Popen(["/usr/bin/python3", str(script)], env=environment, start_new_session=True) as process:
-        yield process
-        process.kill()
-
-
-@pytest.fixture
-def eager_file(cluster_file: Path) -> Path:
-    """One rule that may choose the load and nothing else, whoever runs the tests."""
-    (cluster_file.parent / "rules.yml").write_text(
-        """\
-groups:
-  - name: test
-    interval: 200ms
-    rules:
-      - offload: cpu
-        resource: cpu
-        expr: grid:node_pressure:ratio{role="head",resource="cpu"}
-        for: 0s
-        cooldown: 1s
-        select: {min_age: 0s, include: [burn_for_test.py]}
-"""
-    )
-    cluster_file.write_text(cluster_file.read_text() + "protect: {min_uid: 0}\n")
-    return cluster_file
 
 
 @pytest.mark.parametrize(
@@ -383,16 +349,6 @@ def test_a_pipe_that_closes_early_is_no_traceback(daemon) -> None:
     done = subprocess.run(["bash", "-c", command], env=daemon.environment, capture_output=True, text=True, check=False)
     assert done.stdout == "{"
     assert done.stderr == ""
-
-
-@pytest.fixture
-def acting_file(eager_file: Path) -> Path:
-    """A controller that may act; its one worker does not listen on SSH."""
-    token = eager_file.parent / "ray.token"
-    token.write_text("not-a-real-token")
-    token.chmod(0o600)
-    eager_file.write_text(f"{eager_file.read_text()}ray: {{token_file: {token}}}\n")
-    return eager_file
 
 
 def test_a_move_to_a_worker_that_cannot_be_reached_leaves_the_work_where_it_is(daemon, acting_file, load) -> None:
