@@ -200,7 +200,7 @@ def _open_edge(job: Closure, family: Family) -> Obstacle | None:
 def _supervised(job: Closure) -> Obstacle | None:
     if job.boundary in (Boundary.SUPERVISOR, Boundary.SCHEDULER):
         assert job.above is not None
-        return obstacle(Reason.SUPERVISED, f"started by {job.above.comm} ({job.above.pid})")
+        return obstacle(Reason.SUPERVISED, f"started by {job.above.name} ({job.above.pid})")
     return _first(Reason.SUPERVISED, _service, job.members)
 
 
@@ -216,7 +216,7 @@ def _cron(job: Closure) -> Obstacle | None:
     if job.boundary is not Boundary.CRON:
         return None
     assert job.above is not None
-    return obstacle(Reason.CRON, f"started by {job.above.comm} ({job.above.pid})")
+    return obstacle(Reason.CRON, f"started by {job.above.name} ({job.above.pid})")
 
 
 def _foreground(process: Process) -> str | None:

@@ -258,7 +258,7 @@ def _sentence(verdict: Verdict, said: Obstacle | None, chosen: Decision | None) 
     lead, seen = _LEADS[verdict], said.seen if said is not None else ""
     if chosen is not None and verdict in (Verdict.MOVES, Verdict.WOULD_MOVE):
         lead, seen = f"{lead} to {chosen.target} by {chosen.strategy}, for rule {chosen.rule}", chosen.detail
-    told = f"{lead}: {seen}." if seen else f"{lead}."
+    told = f"{lead}{'. ' if ': ' in seen else ': '}{seen}." if seen else f"{lead}."
     return told if said is None else f"{told} {MEANINGS[said.reason]}"
 
 

@@ -226,6 +226,10 @@ class Daemon:
         """The status document, without starting a command for it."""
         return asyncio.run(Client(self.socket).status())
 
+    def why(self, subject: int | str | None = None) -> Any:
+        """What `why` gets, without starting a command for it."""
+        return asyncio.run(Client(self.socket).why(subject))
+
     def kill(self, number: int = signal.SIGKILL) -> int:
         assert self.process is not None
         self.process.send_signal(number)
