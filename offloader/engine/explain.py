@@ -139,9 +139,9 @@ def furthest(decisions: Sequence[Decision]) -> Decision | None:
 
 
 def command_in(remedy: str) -> str | None:
-    """The command that a remedy tells to type: its first words in backquotes that begin with our name."""
+    """The command that a remedy tells to type: its first words in backquotes that begin with our name, if complete."""
     found = re.search(r"`(grid-offloader [^`]*)`", remedy)
-    return found[1] if found else None
+    return found[1] if found and "PID" not in found[1] else None
 
 
 def _progress(decision: Decision) -> int:

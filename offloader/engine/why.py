@@ -203,7 +203,7 @@ def _undecided(
         return Verdict.OWNER_ONLY, (owners or waits)[0]
     decision = furthest(free)
     if decision is not None:
-        return Verdict.NOT_NOW, _considered(candidate, decision) or _idle(decision, found)
+        return Verdict.NOT_NOW, _considered(candidate, decision) or _idle(candidate, decision, found)
     against = [one.against for one in answers if one.against is not None]
     if not against:
         return Verdict.NOT_NOW, Obstacle(Reason.RULE_FALSE, "no offload rules are loaded")
@@ -214,8 +214,12 @@ _LEAST_TELLING = frozenset({Reason.NOT_SIGNIFICANT, Reason.EXCLUDED})
 """What the rules for other resources and other work say of most jobs."""
 
 
-def _idle(decision: Decision, found: Target | Obstacle) -> Obstacle | None:
+def _idle(candidate: Candidate, decision: Decision, found: Target | Obstacle) -> Obstacle | None:
     """Why the rule itself does not act; without pressure also whether the job would have a place."""
+    if decision.candidate is not None and decision.candidate.identity != candidate.identity:
+        return obstacle(
+            Reason.BUDGET_NODE, f"rule {decision.rule} chose another job"
+        )  # why is that one's owner's matter
     said = _said(decision)
     if said is None or said.reason is not Reason.RULE_FALSE:
         return said
