@@ -52,6 +52,11 @@ class Chain:
         assert any(line.split()[:3] == [name, "BROKEN", f"{reason}:"] for line in lines), lines
         return broken
 
+    def rests(self):
+        """Whether a move is over, and the cooldown after it too."""
+        status = self.daemon.status()
+        return status["moves_recent"] and all(rule["state"] == "firing" for rule in status["rules"])
+
     def mends(self, broken):
         """The command that it names, typed as it stands there."""
         program, *arguments = shlex.split(broken["command"])
@@ -111,6 +116,7 @@ def test_the_budget_is_used(chain, load):
     chain.configure("protect:", "budgets: {per_hour: 1}\nprotect:")
     chain.configure("grid:node_pressure:ratio", "node_load")  # averages over no time before the move
     chain.start()
+    chain.daemon.until(chain.rests)
     broken = chain.breaks("budget", "BUDGET_HOUR")
     assert "1 moves in the last hour, 1 are allowed" in broken["seen"]
     assert "`budgets.per_hour` in" in broken["remedy"]
