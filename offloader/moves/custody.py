@@ -6,7 +6,6 @@ that a controller that dies at any point goes on from there.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import signal
 from dataclasses import replace
@@ -47,6 +46,7 @@ class Custody:
         """Args: move: the job's newest one, over."""
         self._ward = Ward(job, move, tools)
         self._tools = tools
+        self._spawn = spawn
         self._restarting = Restarting(self._ward, spawn)
         self._follower: Follower | None = None
 
@@ -69,11 +69,16 @@ class Custody:
         return self._ward.job
 
     async def stop(self) -> None:
-        """End the job for its owner. Raises LinkLost, NodeUnreachable: its node could not be asked to."""
-        if self._follower is not None:
-            await self._follower.stop(signal.SIGTERM, STOP_GRACE_S)
-        else:
-            self._ward.cancelled = True
+        """End the job for its owner: asked until its node has heard; what is not running yet is not started again."""
+        self._ward.cancelled = True
+        while (follower := self._follower) is not None:
+            try:
+                await follower.stop(signal.SIGTERM, STOP_GRACE_S)
+            except STOPPERS as error:
+                log.warning("%s cannot be ended yet: %s", self._ward.name, error)
+                await self._tools.clock.sleep(self._tools.timings.retry_s)
+            else:
+                return
 
     async def _live(self, attempt: Attempt) -> Ended | None:
         """How the attempt ended; None: it runs now, look again."""
@@ -91,8 +96,7 @@ class Custody:
         self._follower = Follower(attempt, self._tools, self._on_reach)
         try:
             if self._ward.cancelled:
-                with contextlib.suppress(*STOPPERS):
-                    await self._follower.stop(signal.SIGTERM, STOP_GRACE_S)
+                self._spawn(self.stop(), f"stop {self._ward.move.id}")
             return await self._follower.run()
         finally:
             self._follower = None

@@ -1,6 +1,7 @@
 """After *done*: dead workers, failures soon after a restart, restarts of the controller; one copy at most, always."""
 
 import asyncio
+import os
 import signal
 from asyncio.subprocess import DEVNULL
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from dataclasses import replace
 import pytest
 from moves_world import candidate_of, crash_and_restart
 
+from offloader.errors import NodeUnreachable
 from offloader.model import AttemptState, JobState, MoveState, Reason
 
 pytestmark = pytest.mark.slow
@@ -239,3 +241,32 @@ async def test_a_supervisor_that_starts_the_original_again_is_told_of(world):
     (incident,) = world.incidents
     assert incident.quarantine == "root:python3"
     assert world.journal.job(move.job).state is JobState.RUNNING
+
+
+async def test_a_cancel_reaches_a_job_whose_worker_was_out_of_reach(world, monkeypatch):
+    """It is kept until the worker answers, and what has died meanwhile is not started again."""
+    move = await moved(world)
+    first = await world.attempt(move, 1)
+    agent = world.tools.agents["worker"]
+    away = [True]
+
+    def cut(real):
+        async def maybe(*arguments, **options):
+            if away[0]:
+                raise NodeUnreachable("no route")
+            return await real(*arguments, **options)
+
+        return maybe
+
+    launcher = (await agent.verb("status", agent.attempt_dir(move.job, first.epoch)))["pid"]
+    monkeypatch.setattr(agent, "verb", cut(agent.verb))
+    monkeypatch.setattr(agent, "link", cut(agent.link))
+    os.kill(launcher, signal.SIGKILL)
+    async with asyncio.timeout(20):
+        while "out_of_reach" not in world.told():
+            await asyncio.sleep(0.05)
+    assert world.journal.job(move.job).state is JobState.UNKNOWN
+    await world.mover.cancel(move.id, by_uid=0)
+    away[0] = False
+    assert (await world.over(move)).state is JobState.CANCELLED
+    assert len(world.journal.attempts(move.job)) == 2
