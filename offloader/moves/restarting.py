@@ -84,12 +84,15 @@ class Restarting:
         return None
 
     def _place(self, attempt: Attempt) -> Place | Obstacle:
-        """The kill-switch stops this too; that automatic moves are off does not: a job that moved is cared for."""
+        """At its source it is back where it was: nothing forbids that. Elsewhere the kill-switch does.
+
+        That automatic moves are off does not: a job that moved is cared for.
+        """
+        if attempt.backend == LOCAL:
+            return Place(self._ward.move.source, Capacity())
         forbidden = self._tools.forbidden(replace(self._ward.move, automatic=False))
         if forbidden is not None:
             return Obstacle(*forbidden)
-        if attempt.backend == LOCAL:
-            return Place(self._ward.move.source, Capacity())
         origin = self._ward.origin
         if origin is None:
             return Obstacle(Reason.NO_TARGET, "what it needs is not known")

@@ -1,11 +1,13 @@
 """After *done*: dead workers, failures soon after a restart, restarts of the controller; one copy at most, always."""
 
 import asyncio
+import json
 import os
 import signal
 from asyncio.subprocess import DEVNULL
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from moves_world import candidate_of, crash_and_restart
@@ -152,6 +154,7 @@ SCRIPT = """\
 exec 9>"{output}"
 case "${{OFFLOADING_TASK_ID##*.}}" in
   1) sleep {elsewhere}; exit 1 ;;
+  2) {again} ;;
 esac
 for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do echo line >&9; sleep {pause}; done
 exit {code}
@@ -163,7 +166,9 @@ async def truncating(world, **values):
     """A job that truncates its output when it starts, and fails where it is the successor."""
     output = world.root / "shared.out"
     script = world.root / "job.sh"
-    script.write_text(SCRIPT.format(**{"output": output, "pause": 0.2, "code": 0, "elsewhere": 0, **values}))
+    script.write_text(
+        SCRIPT.format(**{"output": output, "pause": 0.2, "code": 0, "elsewhere": 0, "again": ":", **values})
+    )
     child = await asyncio.create_subprocess_exec(
         "/bin/sh", str(script), start_new_session=True, cwd=world.root, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL
     )
@@ -194,6 +199,25 @@ async def test_a_successor_that_truncates_the_output_and_fails_costs_no_data(wor
     assert quarantined == (["root:sh"] if ends is MoveState.DONE else [])
     assert world.tools.capsules.get(move.job) is None
     assert world.journal.reserved() == {}
+
+
+async def test_a_job_that_fails_at_once_at_its_source_has_its_exit_code_kept(world):
+    """Before anybody could pass it ownership: that it ran, and how it ended, is known all the same."""
+    async with truncating(world, again="exit 4") as (original, _output):
+        move = await world.mover.start(world.plan(original.pid))
+        assert (await world.final(move)).state is MoveState.ROLLED_BACK
+        job = await world.over(move)
+    assert (job.state, job.completion.exit_code) == (JobState.FAILED, 4)
+
+
+async def test_the_kill_switch_does_not_keep_a_job_from_its_own_source(world):
+    """A roll-back has ended the original, perhaps for that very switch: the job must not stand still."""
+    async with truncating(world) as (original, _output):
+        move = await world.mover.start(world.plan(original.pid))
+        await world.reached(move, "go")
+        world.forbidden.append((Reason.KILL_SWITCH, "the file `disabled` is there"))
+        assert (await world.final(move)).state is MoveState.ROLLED_BACK
+        assert (await world.over(move)).state is JobState.SUCCEEDED
 
 
 async def test_a_job_that_fails_at_its_source_too_has_failed(world):
@@ -270,3 +294,54 @@ async def test_a_cancel_reaches_a_job_whose_worker_was_out_of_reach(world, monke
     away[0] = False
     assert (await world.over(move)).state is JobState.CANCELLED
     assert len(world.journal.attempts(move.job)) == 2
+
+
+def power_cycle(world, move, original):
+    """What a reboot of the head leaves: the directory of a guard of another boot; no guard, no original."""
+
+    async def act():
+        directory = world.root / "head" / "moves" / move.id
+        keep = json.loads((directory / "state.json").read_bytes())
+        os.kill(original.pid, signal.SIGKILL)
+        (directory / "state.json").write_text(json.dumps({**keep, "boot_id": "before", "state": keep["state"]}))
+        os.kill(keep["pid"], signal.SIGKILL)  # its keeper finds another boot, as the next guard will
+        for state in Path("/sys/fs/cgroup/freezer").rglob(f"grid-offload-{move.id}/freezer.state"):
+            state.write_text("THAWED")
+        for freeze in Path("/sys/fs/cgroup").rglob(f"grid-offload-{move.id}/cgroup.freeze"):
+            freeze.write_text("0")
+        await asyncio.to_thread(original.wait, 10)
+
+    return act
+
+
+@pytest.mark.parametrize("safe", [True, False])
+async def test_a_head_that_was_booted_while_the_original_was_frozen(world, safe):
+    """The original is gone with the boot, the successor by its lease: again where that is harmless, else lost."""
+    original = world.start_load()
+    candidate = replace(candidate_of(original.pid), restart_safe=safe)
+    move = await world.mover.start(world.plan(original.pid, candidate=candidate))
+    await world.reached(move, "go")
+    await crash_and_restart(world, while_away=power_cycle(world, move, original))
+    ended = await world.final(move)
+    if safe:
+        assert ended.state is MoveState.ROLLED_BACK, ended.detail
+        assert (await world.attempt(move, 2)).node == "head"
+    else:
+        assert ended.state is MoveState.LOST
+        assert "lost" in world.told()
+    await asyncio.sleep(1.2)
+    report = world.witness.report()
+    assert report["overlaps"] == 0
+    assert len(report["running"]) == int(safe)
+
+
+async def test_a_head_that_was_booted_after_the_successor_owned(world):
+    """The original is gone with the boot: the successor is what runs, and is followed."""
+    original = world.start_load("--duration=12")
+    move = await world.mover.start(world.plan(original.pid))
+    await world.reached(move, "owned")
+    await crash_and_restart(world, while_away=power_cycle(world, move, original))
+    assert (await world.final(move)).state is MoveState.DONE
+    assert world.journal.attempts(move.job)[-1].node == "worker"
+    assert (await world.over(move)).state is JobState.SUCCEEDED
+    assert world.witness.report()["overlaps"] == 0
