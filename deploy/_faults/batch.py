@@ -19,7 +19,7 @@ __all__ = ["Case", "Result", "run"]
 
 OLD_ENOUGH_S = 4.0  # a load that was just started looks larger than it is, and so would each move's claim
 HOLD_S = 90
-END_S = 150
+END_S = 100
 QUIET_S = 1.5  # the witness calls a copy running for a second after its last sign of life
 CLEAN_S = 60
 FINAL = ("done", "rolled_back", "lost")
@@ -72,6 +72,7 @@ def run(rig: Rig, fault: Fault, cases: Sequence[Case], *, delay_s: float = 0.0) 
     fault.prepare(rig)
     try:
         rig.whole()
+        rig.look_from_here()
         started = [_start(rig, fault, load) for load in loads]
         time.sleep(OLD_ENOUGH_S)
         moving = [_move(rig, *each) for each in zip(cases, loads, started, strict=True)]
@@ -129,6 +130,7 @@ def _strike(rig: Rig, fault: Fault, moving: Sequence[_Moving], delay_s: float) -
     healed = time.time()
     for one in moving:
         one.from_t = healed if counts_from_heal(fault.name, one.case.state) else began
+    fault.then(rig)
 
 
 def _until_settled(rig: Rig, moving: Sequence[_Moving]) -> None:
@@ -153,8 +155,8 @@ def _settled(rig: Rig, one: _Moving) -> bool:
 
 
 def _outcome(rig: Rig, one: _Moving) -> Outcome:
-    mine = [record for record in rig.records() if record["load"] == one.victim.load]
-    return outcome(mine, one.from_t, time.time())
+    now = time.time()  # before reading, which takes its time
+    return outcome(rig.records(one.victim.load), one.from_t, now)
 
 
 def _judge(rig: Rig, fault: Fault, one: _Moving, delay_s: float) -> Result:

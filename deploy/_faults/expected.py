@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from _faults.stages import STATES
 
-__all__ = ["AFTER", "ENDS", "GROUPS", "TABLE", "Ends", "expected"]
+__all__ = ["ENDS", "GROUPS", "TABLE", "Ends", "expected"]
 
 Nodes = frozenset[str]
 
@@ -59,19 +59,22 @@ TABLE = {
     # fault               before freezing   frozen    launched  owning    owned
     "controller-kill":   ("here",           "here",   "here",   "there",  "there"),
     "launcher-kill":     ("here",           "here",   "here",   "here",   "again"),
-    "raylet-kill":       ("either",         "here",   "here",   "here",   "again"),
+    "raylet-kill":       ("either",         "here",   "here",   "again",  "again"),
     "node-kill":         ("either",         "here",   "here",   "here",   "again"),
     "partition":         ("either",         "here",   "here",   "either", "there"),
     "head-cycle":        ("again",          "again",  "again",  "again",  "again"),
     "original-kill":     ("ended",          "again",  "again",  "again",  "there"),
     "original-oom":      ("ended",          "again",  "again",  "again",  "there"),
     "sshd-down":         ("either",         "here",   "either", "either", "there"),
-    "ray-restart":       ("either",         "here",   "here",   "here",   "again"),
+    "ray-restart":       ("either",         "here",   "here",   "again",  "again"),
     "disk-full":         ("either",         "either", "either", "there",  "there"),
 }  # fmt: skip
+"""Ray takes a second to end what it ran: a hand-off that was about to ask may still get its answer, hence *again*."""
 
-AFTER = {"owning": ("partition", "sshd-down", "node-kill"), "*": ("head-cycle",)}
-"""Where the 60 s count from the end of the fault: it hit between `own` and its answer; or the head itself was off."""
+OFF = ("head-cycle",)
+OUT_OF_REACH = ("partition", "sshd-down", "node-kill")
+OWNS_OR_MAY = ("owning", *GROUPS["owned"])
+"""States from which a target out of reach may run the one copy: nobody may launch another before it answers."""
 
 
 def expected(fault: str, state: str) -> Ends:
@@ -81,5 +84,9 @@ def expected(fault: str, state: str) -> Ends:
 
 
 def counts_from_heal(fault: str, state: str) -> bool:
-    """Whether the time until one copy runs counts from the end of the fault, not from its beginning."""
-    return fault in AFTER["*"] or fault in AFTER.get(state, ())
+    """Whether the time until one copy runs counts from the end of the fault, not from its beginning.
+
+    It does where the fault hit between `own` and its answer, where it took the only copy out of reach (which looks like
+    one that runs on), and where the head itself, with controller and original, was off.
+    """
+    return fault in OFF or (fault in OUT_OF_REACH and state in OWNS_OR_MAY)

@@ -40,13 +40,25 @@ def _nothing(_: Rig) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens. `lasts_s`: from the hit to the mending; `prepare`: before the moves begin; `tidy`: after all."""
+    """What happens.
+
+    Attributes:
+        name: in the table and on the command line.
+        text: for people.
+        hit: the fault.
+        heal: its end, `lasts_s` after the hit.
+        then: what comes back after its end, in its own time.
+        prepare: before the moves begin.
+        adopt: done to each original, by its process id, before its move.
+        tidy: after all.
+    """
 
     name: str
     text: str
     hit: Hit
     heal: Step = _nothing
     lasts_s: float = 0.0
+    then: Step = _nothing
     prepare: Step = _nothing
     adopt: Callable[[Rig, int], None] | None = None
     tidy: Step = _nothing
@@ -104,6 +116,10 @@ def kill_node(rig: Rig, _: Sequence[Victim]) -> None:
 def start_node(rig: Rig) -> None:
     """It comes back."""
     bed.up(rig.settings)
+
+
+def start_services(rig: Rig) -> None:
+    """Of whatever node came back, and Ray's last: it takes the longest."""
     monitoring.up(rig.settings)
     start_ray(rig)
 
@@ -124,11 +140,9 @@ def cycle_head(rig: Rig, _: Sequence[Victim]) -> None:
 
 
 def start_head(rig: Rig) -> None:
-    """It comes back, with its services: the controller first."""
+    """It comes back, with the controller."""
     bed.up(rig.settings)
     rig.start_controller()
-    monitoring.up(rig.settings)
-    start_ray(rig)
 
 
 def kill_originals(_: Rig, victims: Sequence[Victim]) -> None:
@@ -177,9 +191,9 @@ FAULTS = (
     Fault("controller-kill", "controller SIGKILL, started again", kill_controller, start_controller, 2.0),
     Fault("launcher-kill", "launcher killed", kill_launchers),
     Fault("raylet-kill", "target's raylet killed, started again after 20 s", kill_raylet, start_ray, 20.0),
-    Fault("node-kill", "target node killed, started again after 20 s", kill_node, start_node, 20.0),
+    Fault("node-kill", "target node killed, started again after 20 s", kill_node, start_node, 20.0, start_services),
     Fault("partition", "target cut off for 30 s", cut, mend, 30.0),
-    Fault("head-cycle", "head power-cycled", cycle_head, start_head, 2.0),
+    Fault("head-cycle", "head power-cycled", cycle_head, start_head, 2.0, start_services),
     Fault("original-kill", "original killed by its owner", kill_originals),
     Fault(
         "original-oom", "original killed by the kernel for lack of memory", oom_originals,

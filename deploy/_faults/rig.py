@@ -57,6 +57,7 @@ class Rig:
     def __init__(self, settings: Settings) -> None:
         self.settings = replace(settings, cpu=NODE_CORES)
         self.stages = Stages(settings)
+        self._seen_before = 0
 
     @property
     def head(self) -> Node:
@@ -133,9 +134,17 @@ class Rig:
             return {"?": 0.0}
         return {one["name"]: one["reserved"]["cores"] for one in status["workers"] if one["reserved"]["cores"]}
 
-    def records(self) -> list[Document]:
-        """Everything that the witness has seen."""
-        return witness_report.read(self.settings.root / "witness/log.jsonl")
+    def look_from_here(self) -> None:
+        """What the witness saw before does not concern the moves to come."""
+        self._seen_before = self._witness_log.stat().st_size if self._witness_log.exists() else 0
+
+    def records(self, load: str) -> list[Document]:
+        """What the witness has seen of a load."""
+        return witness_report.read(self._witness_log, offset=self._seen_before, load=load)
+
+    @property
+    def _witness_log(self) -> Path:
+        return self.settings.root / "witness/log.jsonl"
 
     def end_loads(self, loads: list[str]) -> None:
         """Every copy of these ends by itself."""

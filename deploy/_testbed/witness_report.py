@@ -18,12 +18,22 @@ Record = dict[str, Any]
 Interval = tuple[float, float]
 
 
-def read(log: Path) -> list[Record]:
-    """The records in a log, in order of arrival; a line that is being written is left out."""
+def read(log: Path, *, offset: int = 0, load: str = "") -> list[Record]:
+    """The records in a log, in order of arrival; a line that is being written is left out.
+
+    Args:
+        log: the witness's.
+        offset: where to begin, in bytes: an end of the file at an earlier time.
+        load: only those of this one.
+    """
     if not log.exists():
         return []
-    text = log.read_text(encoding="utf-8")
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    with log.open("rb") as file:
+        file.seek(offset)
+        lines = file.read().split(b"\n")[:-1]
+    mine = json.dumps(load).encode()
+    records = (json.loads(line) for line in lines if not load or mine in line)
+    return [record for record in records if not load or record["load"] == load]
 
 
 def intervals(times: Sequence[float], gap: float = GAP_S) -> list[Interval]:
