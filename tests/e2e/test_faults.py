@@ -1,4 +1,7 @@
-"""What goes wrong during a move: in the end exactly one copy runs, at no time two did, and nothing is left behind."""
+"""What goes wrong during a move: in the end exactly one copy runs, at no time two did, and nothing is left behind.
+
+Faults of the cluster, each in its state of the hand-off: test_fault_matrix.py.
+"""
 
 import shlex
 import time
@@ -9,7 +12,7 @@ import outside
 import pytest
 from _testbed import controller, leftovers
 from controlled import Controlled
-from faulty import AT_ONCE_S, HEAD, Faulty, Table
+from faulty import HEAD, Faulty, Table
 
 pytestmark = [pytest.mark.testbed, pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -78,21 +81,6 @@ def test_a_command_that_is_missing_on_the_target_costs_the_original_nothing(faul
         bed.exec(HEAD, ["kill", "-9", str(pid)])
 
 
-def test_raylet_and_node_of_targets_die_after_launch(faulty):
-    """Two moves at once: under one Ray dies at the target, under the other the whole target."""
-    first = faulty.begin("raylet", "gpu1")
-    second = faulty.begin("nodedeath", "gpu2")
-    hits = {}
-    for move, load, node in ((first, "raylet", "gpu1"), (second, "nodedeath", "gpu2")):
-        faulty.reach(move, "go")
-        faulty.successor_runs(load, node)
-        hits[load] = time.time()
-        faulty.bed.run(*(("ray", "kill-raylet", node) if load == "raylet" else ("kill", node)))
-    for move, load, fault in ((first, "raylet", "target's raylet killed"), (second, "nodedeath", "target node killed")):
-        final = faulty.ends(fault, move, load, at=hits[load], hit="go", on=HEAD)
-        assert final["state"] == "rolled_back"
-
-
 def test_a_guard_that_is_killed_while_it_keeps_the_original_frozen(faulty):
     move = faulty.begin("guardless")
     faulty.reach(move, "go")
@@ -132,20 +120,6 @@ def test_a_cancel_in_every_state_before_ownership(faulty, states):
     """Cancelled while the move is in that very state: the original goes on, and nothing is held for it any more."""
     for state in states:
         cancelled_in(faulty, state)
-
-
-@pytest.mark.parametrize("state", ["held", "frozen", "proven"])
-def test_a_controller_that_is_killed_and_started_again(faulty, state):
-    load = f"restart-{state}"
-    move = faulty.begin(load)
-    with outside.stopped_in(faulty.settings, move, state, well_before(state)) as hit:
-        at = time.time()
-        faulty.controlled.kill()
-    faulty.controlled.restart()
-    # *proven* passes in milliseconds; should it be over already: from owning on there is no way back.
-    passed = hit not in BEFORE
-    final = faulty.ends("controller kill -9, restarted", move, load, at=at, hit=hit, on="gpu1" if passed else HEAD)
-    assert final["state"] == ("done" if passed else "rolled_back")
 
 
 def test_a_controller_that_is_told_to_end_in_the_middle(faulty):
@@ -255,21 +229,6 @@ def test_without_data_nothing_moves_and_with_data_again_it_does(ruled, table):
     final = ruled.controlled.final(first_move(ruled))
     assert (final["state"], final["automatic"]) == ("done", True), final
     ruled.controlled.one_copy("blind", on=final["target"])
-
-
-def test_a_target_that_is_cut_off_before_ownership_ends_its_copy_by_itself(faulty):
-    """The lease runs out there, then the original thaws here; the cable is mended: still one copy."""
-    move = faulty.begin("cutoff", "gpu2")
-    faulty.reach(move, "go")
-    faulty.successor_runs("cutoff", "gpu2")
-    at = time.time()
-    faulty.bed.partition("gpu2")
-    faulty.bed.wait_for(lambda: faulty.bed.running("cutoff") == [HEAD], AT_ONCE_S, "the original to run again")
-    faulty.bed.heal("gpu2")
-    final = faulty.ends("target cut off, healed later", move, "cutoff", at=at, hit="go", on=HEAD)
-    assert final["state"] == "rolled_back"
-    nodes = [entry["node"] for entry in faulty.bed.witness_report("cutoff")["chain"]]
-    assert nodes == [HEAD, "gpu2"]
 
 
 def test_ray_that_is_down_at_submission_costs_the_original_nothing(faulty):
