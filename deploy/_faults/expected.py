@@ -1,7 +1,8 @@
 """What has to come out of each cell of the matrix, as one table.
 
 The load is declared safe to run again (`GRID_OFFLOAD=allow`), so it has to run on wherever a fault of the cluster took
-both copies. Only what its owner ended himself, before anything of it was frozen, stays ended.
+both copies. What ended before anything of it was frozen, by its owner or with its host, was still its user's own process
+and stays ended.
 """
 
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ ENDS = {
     "there": _ends("the successor goes on", TARGET, "done"),
     "either": _ends("one of the two goes on", HEAD | TARGET, "rolled_back", "done"),
     "again": _ends("launched again", ANYWHERE, "rolled_back", "done", "lost"),
-    "ended": _ends("ended by its owner, nothing runs", frozenset(), "rolled_back"),
+    "ended": _ends("ended untouched, nothing runs", frozenset(), "rolled_back"),
 }
 
 TABLE = {
@@ -62,7 +63,7 @@ TABLE = {
     "raylet-kill":       ("either",         "here",   "here",   "again",  "again"),
     "node-kill":         ("either",         "here",   "here",   "here",   "again"),
     "partition":         ("either",         "here",   "here",   "either", "there"),
-    "head-cycle":        ("again",          "again",  "again",  "again",  "again"),
+    "head-cycle":        ("ended",          "again",  "again",  "again",  "again"),
     "original-kill":     ("ended",          "again",  "again",  "again",  "there"),
     "original-oom":      ("ended",          "again",  "again",  "again",  "there"),
     "sshd-down":         ("either",         "here",   "either", "either", "there"),
