@@ -1,8 +1,7 @@
 """What has to come out of each cell of the matrix, as one table.
 
 The load is declared safe to run again (`GRID_OFFLOAD=allow`), so it has to run on wherever a fault of the cluster took
-both copies. What ended before anything of it was frozen, by its owner or with its host, was still its user's process and
-stays ended.
+both copies. What ended before any of it was frozen, by its owner or with its host, was its user's own and stays ended.
 """
 
 from dataclasses import dataclass
