@@ -29,6 +29,8 @@ _VERDICTS = {
 }
 _SETTLED = ("never", "blocked", "moving")
 """Verdicts that leave open no choice: rules, costs and targets would only distract (JSON has them all the same)."""
+_ABOUT_JOBS = ("candidates", "targets")
+_SHOWN = 8
 _COMMAND_LENGTH = 300
 _PID_MAX = 2**22  # PID_MAX_LIMIT, include/linux/threads.h
 
@@ -100,7 +102,8 @@ def _show_cluster(document: Document) -> None:
         render.show_hanging(f"  {link['name']:10}  {label}  ", words, used=22)
     if broken:
         _show_mending(broken["remedy"], broken["command"])
-    _show_candidates(document["candidates"])
+    if broken and broken["name"] in _ABOUT_JOBS:
+        _show_candidates(document["candidates"])
     if document["rules"]:
         _title("RULES")
         screens.show_rules(document["rules"])
@@ -111,7 +114,9 @@ def _show_candidates(candidates: list[Document]) -> None:
         return
     _title("PASSED OVER, the largest first")
     columns = [Column("PID", right=True), Column("REASON"), Column("WHAT WAS SEEN", flex=True)]
-    render.show_table(columns, [(str(one["pid"]), one["reason"], one["seen"]) for one in candidates])
+    render.show_table(columns, [(str(one["pid"]), one["reason"], one["seen"]) for one in candidates[:_SHOWN]])
+    if len(candidates) > _SHOWN:
+        click.echo("  and more: grid-offloader scan --all")
 
 
 def _show_process(document: Document) -> None:
@@ -124,7 +129,7 @@ def _show_process(document: Document) -> None:
         [
             ("job", render.clean(f"{job['name']} (pid {job['pid']}, {job['user']}) on {job['node']}")),
             ("", f"{member}{count}, {use}, {render.seconds(job['age_s'])} old, class {job['class']}"),
-            ("command", _cut(render.clean(" ".join(job["argv"])))),
+            *([("command", _cut(render.clean(" ".join(job["argv"]))))] if job["argv"] else []),
             ("moved", f"{verdict}  {document['reason'] or ''}".rstrip()),
             ("", render.clean(document["sentence"])),
             *([("", f"-> {render.clean(document['remedy'])}")] if _mends(document["remedy"]) else []),
@@ -135,7 +140,8 @@ def _show_process(document: Document) -> None:
         _show_rule_answers(document["rules"])
         _show_ways(document)
         _show_targets(document["targets"])
-    _show_commands(document["commands"])
+    if document["verdict"] != "never":
+        _show_commands(document["commands"])
 
 
 def _show_more_obstacles(document: Document) -> None:
@@ -158,7 +164,7 @@ def _show_rule_answers(rules: list[Document]) -> None:
         Column("LIMIT", right=True),
         Column("RELIEF", right=True, spare=True),
         Column("ACTS"),
-        Column("TAKES THIS JOB", flex=True),
+        Column("TAKES IT"),
     ]
     rows = [
         (
@@ -198,18 +204,20 @@ def _show_targets(targets: list[Document]) -> None:
         Column("CPU"),
         Column("MEMORY"),
         Column("GPU"),
-        Column("WHY NOT", flex=True),
     ]
     rows = [
         (
             target["node"],
             "yes" if target["fits"] else "no",
             *(_expected(target["expected"].get(name)) for name in ("cpu", "memory", "gpu")),
-            "; ".join(obstacle["seen"] for obstacle in target["obstacles"]),
         )
         for target in targets
     ]
     render.show_table(columns, rows, colours={"yes": "green", "no": "red"})
+    for target in targets:
+        if target["obstacles"]:
+            seen = "; ".join(obstacle["seen"] for obstacle in target["obstacles"])
+            render.show_hanging(f"  not {target['node']}: ", render.clean(seen), used=len(target["node"]) + 8)
 
 
 def _expected(one: Document | None) -> str:

@@ -11,7 +11,7 @@ from offloader.daemon.controller import Controller, View
 from offloader.daemon.documents import move_document
 from offloader.daemon.move_story import move_sentence
 from offloader.daemon.problems import Trouble
-from offloader.daemon.serving import serving_story
+from offloader.daemon.serving import held_back, serving_story
 from offloader.daemon.status import rule_documents
 from offloader.daemon.why_documents import cluster_document, move_why_document, process_document
 from offloader.engine.remedies import REMEDIES
@@ -70,7 +70,8 @@ class Explanations:
             raise not_yours(pid, found)
         view = replace(view, snapshot=replace(view.snapshot, toggles=parts.switches.read()))
         private = self._permissions.admin(caller)
-        return process_told(pid, found, view, parts.strategies, running=True, private=private)
+        held = held_back(parts.records_only)
+        return process_told(pid, found, view, parts.strategies, held, running=True, private=private)
 
     async def move(self, caller: Caller, move_id: str) -> Document:
         """What happened to a move, and why. Raises NotFound, NotPermitted."""
@@ -100,9 +101,16 @@ _LOOKED_THROUGH = 1000
 
 
 def process_told(
-    pid: int, found: Candidate, view: View, available: tuple[StrategyName, ...], *, running: bool, private: bool
+    pid: int,
+    found: Candidate,
+    view: View,
+    available: tuple[StrategyName, ...],
+    held: Obstacle | None = None,
+    *,
+    running: bool,
+    private: bool,
 ) -> Document:
-    """The answer about one job, by a view. `running`, `private`: see why_documents.process_document."""
+    """The answer about one job, by a view. `held`: see engine.why; the rest: why_documents.process_document."""
     known, snapshot = view.setup, view.snapshot
     answer = why(
         found,
@@ -112,6 +120,7 @@ def process_told(
         snapshot=snapshot,
         policy=known.policy,
         available=available,
+        held_back=held,
     )
     keys = {identity_key(member.identity) for member in found.members}
     moves = [move for move in snapshot.moves if identity_key(move.identity) in keys]

@@ -10,7 +10,7 @@ from offloader.daemon.problems import Trouble
 from offloader.daemon.story import Running, Story, story
 from offloader.model import Obstacle, Reason
 
-__all__ = ["serving_story"]
+__all__ = ["held_back", "serving_story"]
 
 
 def serving_story(controller: Controller, trouble: Trouble, now: float, *, private: bool) -> Story:
@@ -23,12 +23,13 @@ def serving_story(controller: Controller, trouble: Trouble, now: float, *, priva
         parts.switches.read(),
         running.link(now, looked=controller.view is not None),
         Place(setup, parts.switches.unlock, os.getpid()),
-        _held_back(parts.records_only),
+        held_back(parts.records_only),
         private=private,
     )
 
 
-def _held_back(records_only: str | None) -> Obstacle | None:
+def held_back(records_only: str | None) -> Obstacle | None:
+    """Why decisions are only written down, if they are."""
     if records_only is None:
         return None
     seen = f"this controller moves nothing, it only records: {records_only}"

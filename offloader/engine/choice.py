@@ -170,7 +170,9 @@ def _held_back(one: Evaluated, option: Option, tick: Tick) -> Obstacle | None:
         return obstacle(Reason.KILL_SWITCH, "the file `disabled` stops every move")
     if one.mode is not Mode.AUTO:
         ceiling = tick.snapshot.toggles.ceiling
-        return obstacle(Reason.CEILING, f"the mode is {one.mode} (rule: {one.rule.mode or 'none'}, ceiling: {ceiling})")
+        return obstacle(
+            Reason.CEILING, f"the mode is {one.mode} (of the rule {one.rule.mode or 'none'}, ceiling {ceiling})"
+        )
     return None
 
 

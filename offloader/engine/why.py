@@ -109,6 +109,7 @@ def why(
     snapshot: Snapshot,
     policy: Policy,
     available: tuple[StrategyName, ...] = (StrategyName.RESTART,),
+    held_back: Obstacle | None = None,
 ) -> WhyProcess:
     """Everything about moving one job (`candidate_for` of a pid): verdict, rules, ways, targets, commands.
 
@@ -120,6 +121,7 @@ def why(
         snapshot: The one that they were made from, with the toggles as they are now.
         policy: What holds for all rules.
         available: Strategies that can be carried out.
+        held_back: Why decisions are not acted on although the ceiling lets them (the controller only records).
     """
     head = snapshot.nodes.get(policy.head)
     relieves = shares(candidate.usage, head.total) if head is not None else {}
@@ -137,7 +139,7 @@ def why(
     )
     open_ways = ways(candidate, available)
     found = place(candidate, snapshot.nodes, snapshot.reserved, policy, stale_after_s=_limit_s(snapshot, policy))
-    verdict, said = _verdict(candidate, answers, open_ways, found)
+    verdict, said = _verdict(candidate, answers, open_ways, found, held_back)
     return WhyProcess(
         candidate=candidate,
         verdict=verdict,
@@ -171,7 +173,11 @@ _IN_A_STATE = frozenset(
 
 
 def _verdict(
-    candidate: Candidate, answers: Sequence[RuleAnswer], open_ways: Sequence[Way], found: Target | Obstacle
+    candidate: Candidate,
+    answers: Sequence[RuleAnswer],
+    open_ways: Sequence[Way],
+    found: Target | Obstacle,
+    held_back: Obstacle | None,
 ) -> tuple[Verdict, Obstacle | None]:
     """The strongest thing that can be said, and what says it."""
     moving = next((one for one in candidate.obstacles if one.reason is Reason.ALREADY_MOVING), None)
@@ -182,7 +188,7 @@ def _verdict(
         return (Verdict.BLOCKED if first.reason in _IN_A_STATE else Verdict.NEVER), first
     chosen = _choosing(candidate, answers)
     if chosen is not None and chosen.kind is DecisionKind.MOVE:
-        return Verdict.MOVES, None
+        return (Verdict.MOVES if held_back is None else Verdict.WOULD_MOVE), held_back
     if chosen is not None and all(one.against is None for one in answers if one.decision is chosen):
         return Verdict.WOULD_MOVE, _said(chosen)  # what waits for its owner is only proposed by its rule
     shut = [way.blocked for way in open_ways if way.blocked is not None and not way.owner_only]
@@ -203,7 +209,7 @@ def _undecided(
         return Verdict.OWNER_ONLY, (owners or waits)[0]
     decision = furthest(free)
     if decision is not None:
-        return Verdict.NOT_NOW, _considered(candidate, decision) or _idle(candidate, decision, found)
+        return Verdict.NOT_NOW, _considered(candidate, decision) or _idle(decision, found)
     against = [one.against for one in answers if one.against is not None]
     if not against:
         return Verdict.NOT_NOW, Obstacle(Reason.RULE_FALSE, "no offload rules are loaded")
@@ -214,12 +220,12 @@ _LEAST_TELLING = frozenset({Reason.NOT_SIGNIFICANT, Reason.EXCLUDED})
 """What the rules for other resources and other work say of most jobs."""
 
 
-def _idle(candidate: Candidate, decision: Decision, found: Target | Obstacle) -> Obstacle | None:
-    """Why the rule itself does not act; without pressure also whether the job would have a place."""
-    if decision.candidate is not None and decision.candidate.identity != candidate.identity:
-        return obstacle(
-            Reason.BUDGET_NODE, f"rule {decision.rule} chose another job"
-        )  # why is that one's owner's matter
+def _idle(decision: Decision, found: Target | Obstacle) -> Obstacle | None:
+    """Why the rule itself does not act; without pressure also whether the job would have a place. None: it may next."""
+    if decision.candidate is not None:  # why that one was chosen, or waits, is its owner's matter
+        return obstacle(Reason.BUDGET_NODE, f"rule {decision.rule} chose another job")
+    if decision.reason in (Reason.NO_CANDIDATE, Reason.NO_TARGET):
+        return None  # it looked before this job was there, or was what it is now
     said = _said(decision)
     if said is None or said.reason is not Reason.RULE_FALSE:
         return said
@@ -261,7 +267,10 @@ def _sentence(verdict: Verdict, said: Obstacle | None, chosen: Decision | None) 
     """What becomes of it, what was seen, and why that matters."""
     lead, seen = _LEADS[verdict], said.seen if said is not None else ""
     if chosen is not None and verdict in (Verdict.MOVES, Verdict.WOULD_MOVE):
-        lead, seen = f"{lead} to {chosen.target} by {chosen.strategy}, for rule {chosen.rule}", chosen.detail
+        lead = f"{lead} to {chosen.target} by {chosen.strategy}, for rule {chosen.rule}"
+        seen = chosen.detail or seen
+    elif said is None:
+        seen = "the rules have not looked at it yet, and may choose it next"
     told = f"{lead}{'. ' if ': ' in seen else ': '}{seen}." if seen else f"{lead}."
     return told if said is None else f"{told} {MEANINGS[said.reason]}"
 

@@ -34,6 +34,9 @@ BROKEN = link(
     remedy="let rules act: `grid-offloader auto --enable`",
     command="grid-offloader auto --enable",
 )
+NOBODY = link(
+    "candidates", "broken", seen="none of them", reason="NO_CANDIDATE", remedy="see", command="grid-offloader x"
+)
 CLUSTER = {
     "kind": "cluster",
     "version": 1,
@@ -174,7 +177,15 @@ def test_the_chain_shows_where_it_breaks_and_what_to_type(controller, command) -
     assert "CEILING: the ceiling is observe" in lines[5]
     assert "  let rules act" in lines
     assert "    grid-offloader auto --enable" in lines
-    assert any("TRACED" in line and "traced by process 9" in line for line in lines)
+    assert not any("traced by process 9" in line for line in lines), "jobs are not what is broken"
+
+
+def test_jobs_that_were_passed_over_are_told_where_that_is_what_is_broken(controller, command) -> None:
+    many = [{**CLUSTER["candidates"][0], "pid": 100 + n} for n in range(12)]
+    controller.answers["why"] = {**CLUSTER, "broken": NOBODY, "candidates": many}
+    lines = command("why").out.splitlines()
+    assert sum("traced by process 9" in line for line in lines) == 8
+    assert "  and more: grid-offloader scan --all" in lines
 
 
 def test_a_process_is_told_with_verdict_cost_targets_and_commands(controller, command) -> None:

@@ -109,6 +109,29 @@ def test_a_process_that_is_outdone_by_another_is_told_so(make):
     assert "loses less" in told.sentence
 
 
+def test_a_job_that_the_tick_did_not_see_yet_is_not_told_that_nothing_can_be_moved(make):
+    told = story(make, make.candidate(), candidates=())
+    assert (told.verdict, told.reason) == ("not_now", None)
+    assert "not looked at it yet" in told.sentence
+
+
+def test_what_another_job_waits_for_is_not_told(make):
+    other = make.candidate(501, owner_only=(Obstacle(Reason.CRON, "started by hush (5)"),))
+    told = story(make, make.candidate(), candidates=(other,))
+    assert (told.verdict, told.reason) == ("not_now", Reason.BUDGET_NODE)
+    assert "hush" not in told.sentence
+
+
+def test_a_controller_that_only_records_does_not_say_that_it_moves_the_job(make):
+    snapshot, rules, candidate = make.snapshot(), (make.rule(),), make.candidate()
+    state, decisions = plan(rules, EngineState(), snapshot, make.policy(notice_s=0.0))
+    held = Obstacle(Reason.DISABLED, "it only records", "")
+    known = {"state": state, "snapshot": snapshot, "policy": make.policy(), "held_back": held}
+    told = why(candidate, rules, decisions, **known)
+    assert (told.verdict, told.reason) == ("would_move", Reason.DISABLED)
+    assert "to gpu1 by restart, for rule head/cpu: it only records." in told.sentence
+
+
 def test_without_data_every_process_is_told_that_nothing_is_decided(make):
     told = story(make, make.candidate(), values={"cpu": Reading("head", problem=Reason.QUERY_FAILED, detail="refused")})
     assert (told.verdict, told.reason) == ("not_now", Reason.QUERY_FAILED)
