@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from offloader.daemon.api.caller import user_name
 from offloader.engine.meanings import MEANINGS
 from offloader.model import Job, JobState, Move, MoveState
 
@@ -12,7 +13,7 @@ __all__ = ["move_sentence"]
 
 def move_sentence(move: Move, job: Job | None) -> str:
     """How it stands or ended, and why."""
-    by = f"for rule {move.rule}" if move.automatic else f"because uid {move.requested_by} asked"
+    by = f"for rule {move.rule}" if move.automatic else f"because {user_name(move.requested_by)} asked"
     return f"{_outcome(move, job)} It was started {by}.{_cause(move)}"
 
 
@@ -64,5 +65,6 @@ def _job_words(job: Job | None) -> str:
 
 
 def _cause(move: Move) -> str:
-    seen = f" {move.detail.rstrip('.')}." if move.detail else ""
+    ended = move.detail.endswith((".", "?", "!"))
+    seen = f" {move.detail}{'' if ended else '.'}" if move.detail else ""
     return f"{seen} {MEANINGS[move.reason]}" if move.reason is not None else seen

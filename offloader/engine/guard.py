@@ -53,7 +53,8 @@ def process_limits(candidate: Candidate, state: EngineState, snapshot: Snapshot,
         return obstacle(Reason.ALREADY_MOVING, f"{moving.id} is {moving.state}")
     since = snapshot.now - policy.budgets.process_interval_s
     if recent := _move_of(candidate, [move for move in snapshot.moves if move.updated_t > since]):
-        return obstacle(Reason.BUDGET_PROCESS, f"{recent.id} ended {snapshot.now - recent.updated_t:.0f} s ago")
+        seen = f"{recent.id} ended {snapshot.now - recent.updated_t:.0f} s ago"
+        return obstacle(Reason.BUDGET_PROCESS, f"{seen}; it rests for {recent.updated_t - since:.0f} s more")
     if told := _recent_notice(candidate, state):
         seen = f"its owner was told {snapshot.now - told.given_t:.0f} s ago ({told.outcome}): no second notice so soon"
         return obstacle(Reason.BUDGET_PROCESS, seen)

@@ -74,7 +74,7 @@ REMEDIES: Mapping[Reason, str] = {
     Reason.BUDGET_NODE: _BUDGET,
     Reason.BUDGET_CLUSTER: _BUDGET,
     Reason.BUDGET_HOUR: _BUDGET,
-    Reason.BUDGET_PROCESS: "wait: a process is moved at most once in a while",
+    Reason.BUDGET_PROCESS: "wait, or move it by hand: `grid-offloader move PID`",
     Reason.BUDGET_USER: _BUDGET,
     Reason.RULE_PENDING: "wait: `for` has not passed",
     Reason.RULE_FALSE: "nothing: there is no pressure",

@@ -8,7 +8,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-__all__ = ["Caller", "Permissions", "caller_of"]
+__all__ = ["Caller", "Permissions", "caller_of", "user_name"]
 
 _SO_PEERGROUPS = 59  # include/uapi/asm-generic/socket.h; the socket module has no name for it
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid (man 7 unix)
