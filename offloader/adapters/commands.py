@@ -16,13 +16,14 @@ import signal
 import subprocess
 import textwrap
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from offloader.adapters.lines import LineInbox
 from offloader.errors import NodeUnreachable
 from offloader.ports import Completed, LineChannel
 
-__all__ = ["LocalHost", "default_environment"]
+__all__ = ["Account", "LocalHost", "default_environment"]
 
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
 
@@ -42,6 +43,15 @@ def default_environment() -> dict[str, str]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose rights a command gets, nothing else left. Only root can give any but its own."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
 class LocalHost:
     """ports.Host: this machine."""
 
@@ -50,9 +60,18 @@ class LocalHost:
         name: str,
         *,
         environment: Mapping[str, str] | None = None,
+        account: Account | None = None,
         output_limit_bytes: int = OUTPUT_LIMIT_BYTES,
     ) -> None:
-        """Args: name: in the cluster configuration; output_limit_bytes: for each of stdout and stderr of `run`."""
+        """What is the same for all its commands.
+
+        Args:
+            name: in the cluster configuration.
+            environment: theirs.
+            account: whose rights they get; None: our own.
+            output_limit_bytes: for each of stdout and stderr of `run`.
+        """
+        self._account = account
         self._name = name
         self._environment = dict(default_environment() if environment is None else environment)
         self._output_limit = output_limit_bytes
@@ -69,7 +88,7 @@ class LocalHost:
             NodeUnreachable: not ended in time, or it wrote too much (it was ended, with what it had started).
         """
         try:
-            child = _Child(argv, self._environment, with_stdin=bool(stdin))
+            child = _Child(argv, self._environment, with_stdin=bool(stdin), account=self._account)
         except OSError as error:
             return _not_started(argv, error)
         output, errors = _Collected(self._output_limit), _Collected(self._output_limit)
@@ -92,7 +111,7 @@ class LocalHost:
     async def open(self, argv: Sequence[str], *, timeout_s: float = 10.0) -> LineChannel:
         """Start a command for line traffic. Raises NodeUnreachable when it cannot be started."""
         try:
-            child = _Child(argv, self._environment, with_stdin=True)
+            child = _Child(argv, self._environment, with_stdin=True, account=self._account)
         except OSError as error:
             reason = error.strerror or str(error)
             raise NodeUnreachable(f"{self._name}: {_brief(argv)} cannot be started: {reason}") from error
@@ -109,7 +128,9 @@ class LocalHost:
 class _Child:
     """A started command: its pipes, its end."""
 
-    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], *, with_stdin: bool) -> None:
+    def __init__(
+        self, argv: Sequence[str], environment: Mapping[str, str], *, with_stdin: bool, account: Account | None
+    ) -> None:
         """Raises OSError when the program cannot be executed."""
         if not argv:
             raise ValueError("a command needs at least its program")
@@ -122,6 +143,9 @@ class _Child:
             cwd="/",
             start_new_session=True,
             bufsize=0,
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=account.groups if account else None,
         )
         self._loop = asyncio.get_running_loop()
         self._reading: list[asyncio.BaseTransport] = []

@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from offloader.adapters.capsules import CapsuleFiles
+from offloader.adapters.channels.command import CommandChannel
+from offloader.adapters.channels.file import FileChannel
+from offloader.adapters.channels.terminal import TerminalChannel
 from offloader.adapters.clock import SystemClock
 from offloader.adapters.commands import LocalHost
 from offloader.adapters.gather import gather
 from offloader.adapters.journal.journal import Journal
 from offloader.adapters.journal.statedir import check_state_dir
 from offloader.adapters.newcomers import NewcomerSource
+from offloader.adapters.origin import origin_of
 from offloader.adapters.processes import ProcessSource
 from offloader.adapters.prometheus import PrometheusSource
 from offloader.backends import Backend, RayBackend
@@ -33,6 +37,7 @@ from offloader.daemon.desk import Desk
 from offloader.daemon.incidents import IncidentLog
 from offloader.daemon.keeps import Keeps
 from offloader.daemon.metrics import Metrics
+from offloader.daemon.owners import Owners
 from offloader.daemon.placing import Placing
 from offloader.daemon.problems import Trouble
 from offloader.daemon.quarantine import Quarantine
@@ -43,11 +48,12 @@ from offloader.daemon.ticker import Ticker
 from offloader.daemon.toggles import Switches
 from offloader.errors import ConfigError
 from offloader.jobs.ids import UlidFactory
-from offloader.model import Move, MoveState, Reason, Role
+from offloader.model import Job, Move, MoveState, Reason, Role
 from offloader.moves.agent import Agent
 from offloader.moves.mover import Mover
 from offloader.moves.plan import MoveNode, Timings
 from offloader.moves.tools import Forbidden, Tools
+from offloader.notify.post import Channel, Post
 from offloader.ports import Host, MetricsSource
 from offloader.strategies import STRATEGIES
 
@@ -111,6 +117,8 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
         hooks = _Hooks()
         decisions = DecisionLog(journal)
         incidents = IncidentLog(journal, decisions, Quarantine(journal), clock.time, hooks.quarantine_s)
+        post = Post(_channels(cluster), hooks.told)  # closed after the mover: its last messages go out, too
+        stack.push_async_callback(post.close)
         records_only = "it was started with --record-only" if record_only else _missing_backend(cluster)
         acting: Actuator = recording
         if records_only is None:
@@ -140,6 +148,7 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
             setup=setup,
             parts=parts,
             permissions=permissions,
+            post=post,
             hooks=hooks,
             stack=stack,
         )
@@ -157,6 +166,7 @@ class _Hooks:
     def __init__(self) -> None:
         self.metrics: Metrics | None = None
         self.controller: Controller | None = None
+        self.owners: Owners | None = None
 
     def transition(self, move: Move, before: MoveState) -> None:
         """For metrics."""
@@ -164,9 +174,21 @@ class _Hooks:
             self.metrics.transition(move, before)
 
     def finished(self, move: Move) -> None:
-        """For the engine: cooldowns, failures."""
+        """For the engine: cooldowns, failures; for its owner."""
         if self.controller is not None:
             self.controller.finished(move)
+        if self.owners is not None:
+            self.owners.finished(move)
+
+    def told(self, channel: str, kind: str, outcome: str) -> None:
+        """For metrics."""
+        if self.metrics is not None:
+            self.metrics.told(channel, kind, outcome)
+
+    def job_ended(self, job: Job) -> None:
+        """For its owner."""
+        if self.owners is not None:
+            self.owners.job_ended(job)
 
     def quarantine_s(self) -> float:
         """By the configuration in force."""
@@ -178,6 +200,7 @@ def _wired(
     setup: Setup,
     parts: Parts,
     permissions: Permissions,
+    post: Post,
     hooks: _Hooks,
     stack: AsyncExitStack,
 ) -> Assembled:
@@ -197,6 +220,10 @@ def _wired(
     reloader = Reloader(controller, ticker, partial(load_setup, setup.file))
     metrics = Metrics(controller, trouble)
     controller.on_tick(metrics.ticked)
+    if parts.records_only is None:  # nobody is told of what will not happen
+        hooks.owners = Owners(controller, post, origin_of)
+        controller.on_tick(hooks.owners.ticked)
+        controller.on_begun(hooks.owners.begun)
     hooks.metrics, hooks.controller = metrics, controller
     desk = Desk(controller, ticker, permissions, trouble, reloader.reload)
     return Assembled(setup, controller, ticker, desk, metrics, reloader, stack)
@@ -230,6 +257,7 @@ def _mover(
     )
     mover = Mover(tools, head=cluster.head.name, new_id=UlidFactory(clock.time, os.urandom))
     mover.on_finished(hooks.finished)
+    mover.on_job_ended(hooks.job_ended)
     stack.push_async_callback(mover.close)
     return mover
 
@@ -237,6 +265,17 @@ def _mover(
 def _forbidden(asked: Iterable[Forbidden], move: Move) -> tuple[Reason, str] | None:
     """The first that forbids it."""
     return next((answer for one in asked if (answer := one(move)) is not None), None)
+
+
+def _channels(cluster: Cluster) -> tuple[Channel, ...]:
+    """How owners are told, besides by events: the one list of channels."""
+    section = cluster.notify
+    wanted: tuple[Channel | None, ...] = (
+        TerminalChannel() if section.terminal else None,
+        FileChannel(cluster.head.python) if section.file else None,
+        CommandChannel(section.owner, section.timeout_s) if section.owner else None,
+    )
+    return tuple(one for one in wanted if one is not None)
 
 
 def _host(node: Node, stack: AsyncExitStack) -> Host:

@@ -76,6 +76,7 @@ class Controller:
         self.view: View | None = None
         self.journal_error: str | None = None
         self._listeners: list[Callable[[View], None]] = []
+        self._begun: list[Callable[[Move, MovePlan, Decision | None], None]] = []
         self._turn = asyncio.Lock()
         self._killed = False
         self._candidates_read: tuple[Candidate, ...] = ()
@@ -87,6 +88,16 @@ class Controller:
     def on_tick(self, listener: Callable[[View], None]) -> None:
         """Called with every new view."""
         self._listeners.append(listener)
+
+    def on_begun(self, listener: Callable[[Move, MovePlan, Decision | None], None]) -> None:
+        """Called with every move that begins, what was asked, and the decision where it was a rule's."""
+        self._begun.append(listener)
+
+    def begun(self, move: Move, asked: MovePlan, decision: Decision | None) -> None:
+        """A move was journalled and runs: keep what must be known of it later."""
+        _remember_load(self.parts.store, move, asked)
+        for listener in self._begun:
+            listener(move, asked, decision)
 
     async def tick(self) -> None:
         """Look, decide, act. Raises whatever a fault of our own raises; the loop bears it."""
@@ -189,7 +200,7 @@ class Controller:
             self._told(decision, f"{decision.rule}: not started: {error}", Reason.JOURNAL_FAILED)
             return
         if actuator is not self.parts.recording:
-            remember_load(self.parts.store, move, asked)
+            self.begun(move, asked, decision)
             words = f"{move.id} begins: {decision.rule} moves pid {move.identity.pid} to {move.target}"
             self.parts.decisions.told(EventKind.MOVE, move.id, words, now, data={"rule": decision.rule})
 
@@ -241,7 +252,7 @@ class Controller:
             self.journal_error = None
 
 
-def remember_load(store: Store, move: Move, asked: MovePlan) -> None:
+def _remember_load(store: Store, move: Move, asked: MovePlan) -> None:
     """What the job used: while it is frozen, its absence must not look like relief."""
     try:
         store.set_fact(move.id, FROZEN_LOAD, asked.candidate.usage.cores)

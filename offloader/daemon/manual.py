@@ -7,7 +7,7 @@ from typing import Any
 
 from offloader.daemon.api.caller import Caller, Permissions
 from offloader.daemon.api.control import MoveRequest
-from offloader.daemon.controller import Controller, remember_load
+from offloader.daemon.controller import Controller
 from offloader.daemon.documents import capacity_document, move_document, obstacle_document
 from offloader.daemon.setup import Setup
 from offloader.engine.evaluate import stale_after_s
@@ -67,7 +67,7 @@ class ManualMoves:
         if parts.records_only is not None:
             raise Refused(Reason.DISABLED, f"this controller moves nothing, it only records: {parts.records_only}")
         move = await parts.acting.start(asked)
-        remember_load(parts.store, move, asked)
+        self._controller.begun(move, asked, None)
         words = f"{move.id} begins: {caller.name} moves pid {move.identity.pid} to {move.target}"
         parts.decisions.told(EventKind.MOVE, move.id, words, parts.clock.time(), data={"by_uid": caller.uid})
         document = move_document(move, parts.store.job(move.job), steps=parts.store.timeline(move.id))

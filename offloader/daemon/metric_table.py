@@ -139,6 +139,14 @@ _ALL: Final = (
         'grid_offloader_incidents{kind="lost"} > 0',
     ),
     _gauge("quarantined", "names", (), "Names of processes (user:command) that no rule moves for a while."),
+    Declared(
+        f"{PREFIX}owner_messages_total",
+        "counter",
+        "messages",
+        ("channel", "kind", "outcome"),
+        "Messages to owners, by terminal, file or command; outcome is delivered, not_reachable, failed or dropped.",
+        'sum by (channel) (increase(grid_offloader_owner_messages_total{outcome=~"failed|dropped"}[1h])) > 0',
+    ),
     _histogram("move_state_seconds", ("state",), "How long moves stayed in each state of the hand-off."),
     _histogram("move_seconds", ("outcome",), "How long moves took from planned to their end."),
     _histogram(

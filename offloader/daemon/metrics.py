@@ -43,6 +43,7 @@ class Metrics:
         self._state_seconds = self._histogram("move_state_seconds", _MOVE_BUCKETS)
         self._move_seconds = self._histogram("move_seconds", _MOVE_BUCKETS)
         self._downtime = self._histogram("move_downtime_seconds", _MOVE_BUCKETS)
+        self._owners_told = self._counter("owner_messages_total")
         self._tick_seconds = self._histogram("tick_seconds", _TICK_BUCKETS)
 
     def _counter(self, name: str) -> Counter:
@@ -66,6 +67,10 @@ class Metrics:
     def took(self, seconds: float) -> None:
         """A tick ended."""
         self._tick_seconds.observe(seconds)
+
+    def told(self, channel: str, kind: str, outcome: str) -> None:
+        """A message to an owner went, or did not go, by a channel."""
+        self._owners_told.labels(channel, kind, outcome).inc()
 
     def transition(self, move: Move, before: MoveState) -> None:
         """A move went from one state to the next."""

@@ -18,8 +18,8 @@ __all__ = ["FIXED", "Reloader"]
 
 log = logging.getLogger(__name__)
 
-FIXED = ("nodes", "prometheus", "ray", "controller", "multi_user")
-"""Sections whose connections are made at the start: changes there need a restart, and a reload says so."""
+FIXED = ("nodes", "prometheus", "ray", "controller", "notify", "multi_user")
+"""Sections whose connections and channels are made at the start: changes there need a restart, and a reload says so."""
 
 
 class Reloader:

@@ -1,0 +1,1 @@
+"""How owners are reached: one file per channel (notify.post.Channel)."""
