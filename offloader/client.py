@@ -94,6 +94,10 @@ class Client:
         """Moves, newest first."""
         return await self._many("GET", "/v1/moves", query=[("limit", str(limit))])
 
+    async def mine(self) -> Document:
+        """What happened to your own jobs: notices, what you keep, moves with where they are and what to type."""
+        return await self._one("GET", "/v1/mine")
+
     async def show(self, move_id: str) -> Document:
         """One move with its timeline, its job and its attempts."""
         return await self._one("GET", f"/v1/moves/{quote(move_id, safe='')}")

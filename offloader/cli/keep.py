@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 import click
 
-from offloader.cli import render
-from offloader.cli.render import Column
+from offloader.cli import render, screens
 from offloader.cli.session import client, format_option, run
 from offloader.errors import OffloaderError
 
-__all__ = ["keep", "show_keeps"]
+__all__ = ["keep"]
 
 Document = Mapping[str, Any]
 
@@ -69,28 +67,11 @@ async def _each(calls: Sequence[Coroutine[Any, Any, dict[str, Any]]]) -> tuple[l
     return documents, code
 
 
-def show_keeps(keeps: Sequence[Document]) -> None:
-    """A line per kept job."""
-    columns = [
-        Column("KEEP"),
-        Column("PID", right=True),
-        Column("NAME", flex=True),
-        Column("USER", flex=True),
-        Column("UNTIL"),
-        Column("LEFT", right=True),
-    ]
-    rows = [
-        (one["id"], str(one["pid"]), one["name"], one["user"], _when(one["until_t"]), _left(one["until_t"]))
-        for one in keeps
-    ]
-    render.show_table(columns, rows)
-
-
 def _show(keeps: list[dict[str, Any]], form: str) -> None:
     if form == "json":
         render.show_json(keeps)
     elif keeps:
-        show_keeps(keeps)
+        screens.show_keeps(keeps)
     else:
         render.say("nothing is kept")
 
@@ -100,15 +81,7 @@ def _words(document: Document, *, released: bool) -> str:
     if released:
         return f"{document['id']}  {job}: rules may move it again"
     turned = f"; {document['rolled_back']} is rolled back" if document.get("rolled_back") else ""
-    return f"{document['id']}  {job} stays here until {_when(document['until_t'])}{turned}"
-
-
-def _when(t: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(t))
-
-
-def _left(until_t: float) -> str:
-    return render.seconds(until_t - time.time())
+    return f"{document['id']}  {job} stays here until {screens.when(document['until_t'])}{turned}"
 
 
 def _seconds(duration: str | None) -> int | None:

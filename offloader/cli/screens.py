@@ -14,11 +14,13 @@ __all__ = [
     "decision_words",
     "move_words",
     "outcome_words",
+    "show_keeps",
     "show_moves",
     "show_notices",
     "show_rules",
     "state_style",
     "threshold_words",
+    "when",
 ]
 
 Document = Mapping[str, Any]
@@ -146,6 +148,35 @@ def show_notices(notices: Iterable[Document], *, indent: str = "") -> None:
         for one in notices
     ]
     render.show_table(columns, rows, indent=indent)
+
+
+def show_keeps(keeps: Sequence[Document]) -> None:
+    """A line per kept job."""
+    columns = [
+        Column("KEEP"),
+        Column("PID", right=True),
+        Column("NAME", flex=True),
+        Column("USER", flex=True),
+        Column("UNTIL"),
+        Column("LEFT", right=True),
+    ]
+    rows = [
+        (
+            one["id"],
+            str(one["pid"]),
+            one["name"],
+            one["user"],
+            when(one["until_t"]),
+            render.seconds(one["until_t"] - time.time()),
+        )
+        for one in keeps
+    ]
+    render.show_table(columns, rows)
+
+
+def when(t: float) -> str:
+    """Date and time, here."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(t))
 
 
 def state_words(state: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from offloader.cli import render, screens
+from offloader.cli.mine import show_mine
 from offloader.cli.render import Column
 from offloader.cli.session import client, format_option, run
 
@@ -21,16 +22,22 @@ _BAR = 30
 
 @click.command()
 @click.argument("move_id", metavar="[MOVE]", required=False)
+@click.option("--mine", is_flag=True, help="What happened to your own jobs, where they are, and what you can do.")
 @format_option
-def status(*, move_id: str | None, form: str) -> None:
+def status(*, move_id: str | None, mine: bool, form: str) -> None:
     """Show how everything stands; with MOVE (offload_1700000000_4242), one move with its timeline.
 
     One screen: whether anything moves by itself, how old the data is, the head's pressure against the thresholds,
     what would happen next or why nothing does, workers, moves, and problems with the command that mends each.
     """
-    document = run(client().show(move_id) if move_id else client().status())
+    if mine and move_id:
+        raise click.UsageError("give MOVE or --mine, not both")
+    controller = client()
+    document = run(controller.mine() if mine else controller.show(move_id) if move_id else controller.status())
     if form == "json":
         render.show_json(document)
+    elif mine:
+        show_mine(document)
     elif move_id:
         show_move(document)
     else:

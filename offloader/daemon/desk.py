@@ -12,6 +12,7 @@ from offloader.daemon.documents import event_document, move_document
 from offloader.daemon.explaining import Explanations
 from offloader.daemon.keeping import Keeping
 from offloader.daemon.manual import ManualMoves
+from offloader.daemon.mine import mine_document
 from offloader.daemon.problems import Trouble
 from offloader.daemon.scanning import check_nodes, scan_documents
 from offloader.daemon.status import rule_documents, status_document
@@ -135,6 +136,18 @@ class Desk:
         """Newest first."""
         store = self._controller.parts.store
         return [self._document(caller, move, store.job(move.job)) for move in store.moves(limit=limit)]
+
+    async def mine(self, caller: Caller) -> Document:
+        """What happened to the caller's own jobs."""
+        parts, now = self._controller.parts, self._controller.parts.clock.time()
+        return mine_document(
+            caller.uid,
+            caller.name,
+            view=self._controller.view,
+            keeps=parts.keeps.active(),
+            store=parts.store,
+            now=now,
+        )
 
     async def show(self, caller: Caller, move_id: str) -> Document:
         """One move with its timeline and its job's attempts."""

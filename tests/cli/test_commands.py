@@ -305,3 +305,27 @@ def test_a_move_that_passes_over_a_keep_says_so(controller, command) -> None:
     ran = command("move", "4242")
     assert "KEPT" in ran.err
     assert "your own move passes over that" in ran.err
+
+
+def test_status_mine_tells_in_words_what_happened_and_what_to_type(controller, command) -> None:
+    moved = {
+        **move_document("planned", "done"),
+        "sentence": "It was moved from head1 to gpu1 by restart. It runs there.",
+        "where": "gpu1",
+        "commands": {"follow": "grid-offloader logs -f M", "end": "grid-offloader cancel M"},
+    }
+    notice = {"pid": 77, "name": "a\x1b[2J", "user": "alice", "target": "gpu1", "rule": "head/cpu", "left_s": 41.0}
+    document = {"t": 1.0, "uid": 1000, "user": "alice", "notices": [notice], "kept": [KEPT], "moves": [moved]}
+    controller.answers["mine"] = document
+    ran = command("status", "--mine")
+    assert ran.code == 0, ran.err
+    for piece in ("grid-offloader keep 77", "in 41 s", "It runs there.", "logs -f M", "to bring it back", KEPT["id"]):
+        assert piece in ran.out
+    assert "\x1b" not in ran.out
+    assert json.loads(command("status", "--mine", "--format", "json").out) == document
+
+
+def test_status_mine_with_nothing_says_so_and_does_not_go_with_a_move(controller, command) -> None:
+    controller.answers["mine"] = {"t": 1.0, "uid": 1, "user": "bob", "notices": [], "kept": [], "moves": []}
+    assert "nothing happened to jobs of bob" in command("status", "--mine").err
+    assert command("status", "offload_1_2", "--mine").code == 2

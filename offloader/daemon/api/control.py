@@ -73,6 +73,9 @@ class Control(Protocol):
     async def moves(self, caller: Caller, limit: int) -> list[Document]:
         """Moves, newest first."""
 
+    async def mine(self, caller: Caller) -> Document:
+        """What happened to the caller's own jobs."""
+
     async def show(self, caller: Caller, move_id: str) -> Document:
         """One move with its history."""
 

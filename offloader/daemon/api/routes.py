@@ -75,6 +75,7 @@ def control_app(control: Control) -> web.Application:
             web.get("/v1/moves/{id}", _show),
             web.post("/v1/moves/{id}/cancel", _cancel),
             web.get("/v1/moves/{id}/logs", _logs),
+            web.get("/v1/mine", _mine),
             web.post("/v1/keeps", _keep),
             web.get("/v1/keeps", _keeps),
             web.post("/v1/keeps/{id}/release", _release),
@@ -149,6 +150,11 @@ async def _logs(request: web.Request) -> web.StreamResponse:
         await response.write(chunk)
     await response.write_eof()
     return response
+
+
+async def _mine(request: web.Request) -> web.StreamResponse:
+    parse_query(request.query.items(), {})
+    return answer(await _control(request).mine(_caller(request)))
 
 
 async def _keep(request: web.Request) -> web.StreamResponse:
