@@ -68,6 +68,29 @@ async def test_a_cancelled_move_leaves_the_original_running_alone(world, state):
     assert world.journal.reserved() == {}
 
 
+async def test_what_its_owner_keeps_is_rolled_back_before_ownership(world):
+    original = world.start_load()
+    move = await world.mover.start(world.plan(original.pid))
+    await world.reached(move, MoveState.FROZEN)
+    assert await world.mover.withdraw(move.id, Reason.KEPT, "kept by uid 1")
+    ended = await world.final(move)
+    assert (ended.state, ended.reason) == (MoveState.ROLLED_BACK, Reason.KEPT)
+    assert original.poll() is None
+    assert world.witness.report()["overlaps"] == 0
+
+
+async def test_a_keep_that_comes_too_late_ends_nothing(world):
+    """Unlike a cancel: the successor goes on."""
+    original = world.start_load()
+    move = await world.mover.start(world.plan(original.pid))
+    ended = await world.final(move)
+    assert ended.state is MoveState.DONE
+    assert not await world.mover.withdraw(move.id, Reason.KEPT, "kept by uid 1")
+    before = len(world.witness.records)
+    await asyncio.sleep(0.6)
+    assert {record["pid"] for record in world.witness.records[before:]} - {original.pid}
+
+
 async def test_a_program_that_is_gone_is_refused_before_the_original_is_frozen(world, tmp_path):
     program = tmp_path / "gone"
     program.write_bytes(Path("/bin/sleep").read_bytes())
