@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
-from offloader.cli import render, screens
+from offloader.cli import plans, render, screens
 from offloader.cli.session import client, format_option, run
 from offloader.client import Client
-from offloader.errors import MoveFailed, OffloaderError
+from offloader.errors import MoveFailed, OffloaderError, Refused
+from offloader.model import Reason
 
 __all__ = ["move"]
 
@@ -40,7 +41,7 @@ _MEANING = {
 @click.argument("pids", metavar="PID...", nargs=-1, required=True, type=click.IntRange(min=1))
 @click.option("--target-node", "-t", "target", metavar="NODE", help="Where to. [default: the worker it fits best]")
 @click.option("--strategy", type=click.Choice(["restart", "checkpoint", "live"]), help="How. [default: the best one]")
-@click.option("--dry-run", is_flag=True, help="Show the plan, touch nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and what is in its way, touch nothing.")
 @click.option("--detach", is_flag=True, help="Return once the move has begun.")
 @click.option(
     "--capture-state/--no-capture-state",
@@ -89,7 +90,7 @@ def move(
         render.show_json(documents)
     elif dry_run:
         for plan in documents:
-            _show_plan(plan)
+            plans.show_plan(plan)
     elif documents:
         screens.show_moves(documents)
     click.get_current_context().exit(code)
@@ -115,6 +116,9 @@ async def _one(
         document = await controller.move(pid, **asked)
     except OffloaderError as error:
         return None, error
+    if document.get("obstacles"):  # a plan that would be refused: shown, and not a success
+        first = document["obstacles"][0]
+        return document, Refused(Reason(first["reason"]), f"process {pid} would not be moved: {first['seen']}")
     if not wait:
         return document, None
     _announce(document)
@@ -157,22 +161,6 @@ def _announce(document: dict[str, Any]) -> None:
         render.say(f"{each['reason']}: {render.clean(each['seen'])}; your own move passes over that")
     if time.time() - document["created_t"] > 60:  # noqa: PLR2004 - a minute of clock difference is worth a word
         render.say("note: the controller's clock differs from yours")
-
-
-def _show_plan(plan: dict[str, Any]) -> None:
-    render.show_pairs(
-        [
-            ("would move", screens.move_words(plan)),
-            ("strategy", f"{plan['strategy']} by {plan['backend']}"),
-            ("needs", f"{render.cores(plan['needs']['cores'])} cores, {render.size(plan['needs']['memory_bytes'])}"),
-            ("done again", render.seconds(plan["loses_s"]) if plan["loses_s"] else "nothing"),
-            ("processes", str(plan["processes"])),
-            *(
-                ("passes over", f"{each['reason']}: {render.clean(each['seen'])}")
-                for each in (*plan["owner_only"], *plan["passes_over"])
-            ),
-        ]
-    )
 
 
 def _env_vars(text: str | None) -> dict[str, str] | None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
+from offloader.engine.remedies import REMEDIES
 from offloader.errors import NotFound
 from offloader.jobs.ids import move_id
-from offloader.model import Move, MoveState, Reason
+from offloader.model import Move, MoveState, Obstacle, Reason
+from offloader.moves.failures import STOPPERS, stopped_by
 from offloader.moves.plan import MovePlan
+from offloader.moves.preflight import Findings
 
-__all__ = ["Actuator", "RecordingActuator"]
+__all__ = ["Actuator", "RecordingActuator", "Rehearse"]
 
 _KEPT = 100
+
+Examine = Callable[[MovePlan, Move], Awaitable[Findings]]
+Rehearse = Callable[[MovePlan], Awaitable[Findings]]
 
 
 class Actuator(Protocol):
@@ -47,8 +53,10 @@ class Actuator(Protocol):
 class RecordingActuator:
     """Takes plans and does nothing: for observe, advise, dry runs and trials. Nothing it is given ever moves."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], examine: Examine) -> None:
+        """Args: examine: the hand-off's own preflight."""
         self._now = now
+        self._examine = examine
         self.plans: deque[MovePlan] = deque(maxlen=_KEPT)
 
     async def start(self, plan: MovePlan) -> Move:
@@ -57,7 +65,7 @@ class RecordingActuator:
         now, leader = self._now(), plan.candidate.leader
         return Move(
             id=move_id(now, leader.pid),
-            job="",
+            job="dry-run",
             from_epoch=0,
             to_epoch=1,
             identity=leader.identity,
@@ -72,6 +80,15 @@ class RecordingActuator:
             created_t=now,
             updated_t=now,
         )
+
+    async def rehearse(self, plan: MovePlan) -> Findings:
+        """The first step of the move, which touches nothing: what would stop it, and what would travel."""
+        move = await self.start(plan)
+        try:
+            return await self._examine(plan, move)
+        except STOPPERS as error:
+            stopped = stopped_by(error, "preflight")
+            return Findings({}, (Obstacle(stopped.reason, stopped.detail, REMEDIES.get(stopped.reason, "")),))
 
     async def cancel(self, move_id: str, *, by_uid: int) -> Move:
         """There is never anything to cancel."""

@@ -52,12 +52,16 @@ from offloader.model import Job, Move, MoveState, Reason, Role
 from offloader.moves.agent import Agent
 from offloader.moves.mover import Mover
 from offloader.moves.plan import MoveNode, Timings
+from offloader.moves.preflight import Preflight
 from offloader.moves.tools import Forbidden, Tools
 from offloader.notify.post import Channel, Post
 from offloader.ports import Host, MetricsSource
 from offloader.strategies import STRATEGIES
 
 __all__ = ["Assembled", "assemble", "load_setup", "make_observer", "metrics_source"]
+
+
+_STRATEGIES = {strategy.name: strategy for strategy in STRATEGIES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,9 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
         keeps = Keeps(journal, clock.time)
         source = metrics_source(cluster)
         stack.push_async_callback(source.close)
-        recording = RecordingActuator(clock.time)
+        agents = _agents(cluster, stack)
+        preflight = Preflight(agents, _STRATEGIES)
+        recording = RecordingActuator(clock.time, preflight.examine)
         hooks = _Hooks()
         decisions = DecisionLog(journal)
         incidents = IncidentLog(journal, decisions, Quarantine(journal), clock.time, hooks.quarantine_s)
@@ -122,15 +128,22 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
         records_only = "it was started with --record-only" if record_only else _missing_backend(cluster)
         acting: Actuator = recording
         if records_only is None:
-            acting = _mover(
-                setup=setup,
-                journal=journal,
+            tools = Tools(
+                store=journal,
                 clock=clock,
+                agents=agents,
+                backends=_backends(cluster),
+                strategies=_STRATEGIES,
+                capsules=CapsuleFiles(state_dir / "capsules"),
                 forbidden=partial(_forbidden, (switches.forbidden, keeps.forbidden)),
-                hooks=hooks,
-                incidents=incidents,
-                stack=stack,
+                preflight=preflight,
+                timings=Timings(history_s=cluster.controller.history_s),
+                on_transition=hooks.transition,
+                newcomers=NewcomerSource(),
+                placer=Placing(lambda: hooks.controller),
+                on_incident=incidents,
             )
+            acting = _mover(tools, cluster, hooks, stack)
         parts = Parts(
             store=journal,
             clock=clock,
@@ -141,7 +154,8 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
             incidents=incidents,
             acting=acting,
             recording=recording,
-            strategies=tuple(strategy.name for strategy in STRATEGIES),
+            strategies=tuple(_STRATEGIES),
+            rehearse=recording.rehearse,
             records_only=records_only,
         )
         return _wired(
@@ -229,33 +243,8 @@ def _wired(
     return Assembled(setup, controller, ticker, desk, metrics, reloader, stack)
 
 
-def _mover(
-    *,
-    setup: Setup,
-    journal: Journal,
-    clock: SystemClock,
-    forbidden: Forbidden,
-    hooks: _Hooks,
-    incidents: IncidentLog,
-    stack: AsyncExitStack,
-) -> Mover:
-    cluster, timings = setup.cluster, Timings(history_s=setup.cluster.controller.history_s)
-    agents = {node.name: Agent(_host(node, stack), _move_node(node), verb_s=timings.verb_s) for node in cluster.nodes}
-    tools = Tools(
-        store=journal,
-        clock=clock,
-        agents=agents,
-        backends=_backends(cluster),
-        strategies={strategy.name: strategy for strategy in STRATEGIES},
-        capsules=CapsuleFiles(cluster.controller.state_dir / "capsules"),
-        forbidden=forbidden,
-        timings=timings,
-        on_transition=hooks.transition,
-        newcomers=NewcomerSource(),
-        placer=Placing(lambda: hooks.controller),
-        on_incident=incidents,
-    )
-    mover = Mover(tools, head=cluster.head.name, new_id=UlidFactory(clock.time, os.urandom))
+def _mover(tools: Tools, cluster: Cluster, hooks: _Hooks, stack: AsyncExitStack) -> Mover:
+    mover = Mover(tools, head=cluster.head.name, new_id=UlidFactory(tools.clock.time, os.urandom))
     mover.on_finished(hooks.finished)
     mover.on_job_ended(hooks.job_ended)
     stack.push_async_callback(mover.close)
@@ -276,6 +265,11 @@ def _channels(cluster: Cluster) -> tuple[Channel, ...]:
         CommandChannel(section.owner, section.timeout_s) if section.owner else None,
     )
     return tuple(one for one in wanted if one is not None)
+
+
+def _agents(cluster: Cluster, stack: AsyncExitStack) -> Mapping[str, Agent]:
+    """A launcher per node; nothing is connected to before it is asked something."""
+    return {node.name: Agent(_host(node, stack), _move_node(node), verb_s=Timings().verb_s) for node in cluster.nodes}
 
 
 def _host(node: Node, stack: AsyncExitStack) -> Host:

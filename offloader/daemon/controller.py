@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from offloader.daemon.actuators import Actuator
+from offloader.daemon.actuators import Actuator, Rehearse
 from offloader.daemon.decisions import DecisionLog
 from offloader.daemon.incidents import IncidentLog
 from offloader.daemon.keeps import Keeps
@@ -50,6 +50,7 @@ class View:
 class Parts:
     """What a controller works with, handed in by assembly. `acting` moves, `recording` only writes down.
 
+    `rehearse` goes as far as a move can without touching anything.
     `records_only`: why nothing is ever given to `acting` (then it is a recorder too).
     """
 
@@ -63,6 +64,7 @@ class Parts:
     acting: Actuator
     recording: Actuator
     strategies: tuple[StrategyName, ...]
+    rehearse: Rehearse
     backend: str = "ray"
     records_only: str | None = None
 

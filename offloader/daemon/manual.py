@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from offloader.daemon.api.caller import Caller, Permissions
 from offloader.daemon.api.control import MoveRequest
 from offloader.daemon.controller import Controller
-from offloader.daemon.documents import capacity_document, move_document, obstacle_document
+from offloader.daemon.documents import move_document
+from offloader.daemon.dry_run import passed_over, plan_document, prospects
 from offloader.daemon.setup import Setup
 from offloader.engine.evaluate import stale_after_s
 from offloader.engine.guard import permit_manual
@@ -20,6 +21,7 @@ from offloader.errors import NotPermitted, Refused
 from offloader.jobs.events import EventKind
 from offloader.model import Candidate, Capacity, Obstacle, Reason, Snapshot, StrategyName
 from offloader.moves.plan import MovePlan
+from offloader.moves.preflight import Findings
 
 __all__ = ["ManualMoves"]
 
@@ -46,24 +48,25 @@ class ManualMoves:
         measured = await parts.observer.measure(setup, parts.clock.time())
         snapshot = parts.observer.snapshot(setup, measured, parts.switches.read(), parts.clock.time())
         self._check(caller, setup, snapshot, candidate)
-        target = _target(setup, snapshot, candidate, request.target)
-        strategy = _strategy(candidate, parts.strategies, request.strategy)
         asked = MovePlan(
             candidate=candidate,
-            target=target,
-            strategy=strategy,
+            target="",
+            strategy=_strategy(candidate, parts.strategies, request.strategy),
             rule=None,
             automatic=False,
             requested_by=caller.uid,
-            available=snapshot.nodes[target].offer or Capacity(),
+            available=Capacity(),
             backend=parts.backend,
             env=request.env_vars,
             capture_state=request.capture_state,
         )
-        loses_s = candidate.age_s if strategy is StrategyName.RESTART else 0.0
+        target, obstacles = _target(setup, snapshot, candidate, request.target)
+        if target in snapshot.nodes:
+            asked = replace(asked, target=target, available=snapshot.nodes[target].offer or Capacity())
         if request.dry_run:
-            await parts.recording.start(asked)
-            return _plan_document(asked, loses_s)
+            return await self._rehearsed(asked, obstacles, setup, snapshot, chosen=request.target is not None)
+        where = f"{request.target} cannot" if request.target else "no worker can"
+        _refuse(obstacles, f"{where} take process {candidate.leader.pid}")
         if parts.records_only is not None:
             raise Refused(Reason.DISABLED, f"this controller moves nothing, it only records: {parts.records_only}")
         move = await parts.acting.start(asked)
@@ -71,8 +74,30 @@ class ManualMoves:
         words = f"{move.id} begins: {caller.name} moves pid {move.identity.pid} to {move.target}"
         parts.decisions.told(EventKind.MOVE, move.id, words, parts.clock.time(), data={"by_uid": caller.uid})
         document = move_document(move, parts.store.job(move.job), steps=parts.store.timeline(move.id))
-        more = {"loses_s": round(loses_s, 1), "passes_over": _passed_over(candidate)}
+        more = {"loses_s": round(asked.loses_s, 1), "passes_over": passed_over(candidate)}
         return {**document, "name": document["name"] or candidate.leader.name, **more}
+
+    async def _rehearsed(
+        self,
+        asked: MovePlan,
+        obstacles: tuple[Obstacle, ...],
+        setup: Setup,
+        snapshot: Snapshot,
+        *,
+        chosen: bool,
+    ) -> Document:
+        """As far as the move goes without touching anything. A target that cannot be one is not asked."""
+        findings = Findings({})
+        if asked.target and asked.target != setup.policy.head:
+            findings = await self._controller.parts.rehearse(asked)
+        limit = stale_after_s(setup.policy, snapshot.scrape_interval_s)
+        return plan_document(
+            asked,
+            findings,
+            (*obstacles, *findings.obstacles),
+            prospects(asked.candidate, snapshot, setup.policy, limit),
+            chosen=chosen,
+        )
 
     async def _candidate(self, caller: Caller, setup: Setup, pid: int) -> Candidate:
         found = await self._controller.parts.observer.candidate(setup, pid)
@@ -98,16 +123,15 @@ class ManualMoves:
         _refuse(obstacles, f"process {candidate.leader.pid} is not moved")
 
 
-def _target(setup: Setup, snapshot: Snapshot, candidate: Candidate, wanted: str | None) -> str:
+def _target(
+    setup: Setup, snapshot: Snapshot, candidate: Candidate, wanted: str | None
+) -> tuple[str, tuple[Obstacle, ...]]:
+    """Where to ("": nowhere), and what speaks against it."""
     limit = stale_after_s(setup.policy, snapshot.scrape_interval_s)
     if wanted is None:
         found = place(candidate, snapshot.nodes, snapshot.reserved, setup.policy, stale_after_s=limit)
-        if isinstance(found, Target):
-            return found.node
-        raise Refused(found.reason, f"no worker can take process {candidate.leader.pid}: {found.seen}", (found,))
-    obstacles = place_on(candidate, wanted, snapshot.nodes, snapshot.reserved, setup.policy, stale_after_s=limit)
-    _refuse(obstacles, f"{wanted} cannot take process {candidate.leader.pid}")
-    return wanted
+        return (found.node, ()) if isinstance(found, Target) else ("", (found,))
+    return wanted, place_on(candidate, wanted, snapshot.nodes, snapshot.reserved, setup.policy, stale_after_s=limit)
 
 
 def _strategy(candidate: Candidate, available: tuple[StrategyName, ...], wanted: StrategyName | None) -> StrategyName:
@@ -129,33 +153,3 @@ def _refuse(obstacles: tuple[Obstacle, ...], what: str) -> None:
     first = obstacles[0]
     kind = NotPermitted if first.reason is Reason.NOT_YOURS else Refused
     raise kind(first.reason, f"{what}: {first.seen}", obstacles)
-
-
-def _plan_document(asked: MovePlan, loses_s: float) -> Document:
-    candidate, leader = asked.candidate, asked.candidate.leader
-    return {
-        "dry_run": True,
-        "pid": leader.pid,
-        "name": leader.name,
-        "user": leader.user,
-        "uid": leader.identity.uid,
-        "source": candidate.node,
-        "target": asked.target,
-        "strategy": asked.strategy.value,
-        "backend": asked.backend,
-        "needs": capacity_document(candidate.needs),
-        "processes": len(candidate.members),
-        "loses_s": round(loses_s, 1),
-        "owner_only": [obstacle_document(obstacle) for obstacle in candidate.owner_only],
-        "passes_over": _passed_over(candidate),
-        "env_vars": _names(asked.env),
-    }
-
-
-def _passed_over(candidate: Candidate) -> list[Document]:
-    """What would keep everybody else from it, and its owner not: that he keeps it here."""
-    return [obstacle_document(one) for one in candidate.obstacles if one.reason is Reason.KEPT]
-
-
-def _names(env: Mapping[str, str]) -> list[str]:
-    return sorted(env)

@@ -62,6 +62,7 @@ MEANINGS: Mapping[Reason, str] = {
     Reason.TERMINAL: "It reads from or writes to a terminal, which cannot be moved.",
     Reason.UNSUPPORTED_FD: "It has something open that cannot be opened again elsewhere.",
     Reason.TOO_LARGE: "Its arguments and environment are too large to start it with elsewhere.",
+    Reason.NO_ROOM: "The target has too little memory for it, or next to no disk where it works.",
     Reason.NO_STRATEGY: "No way of moving that this version has fits it.",
     Reason.NO_TARGET: "No worker can take it now without getting into trouble itself.",
     Reason.TARGET_IS_HEAD: "Work moves away from the head, never to it.",

@@ -17,6 +17,8 @@ __all__ = ["VERBS", "main"]
 VERBS = {
     "version": ("version", "main"),
     "capture": ("capture", "main"),
+    "survey": ("survey", "main"),
+    "vouch": ("survey", "main_vouch"),
     "place": ("place", "main_place"),
     "check": ("check", "main"),
     "hold": ("hold", "main"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from .errors import LauncherError
-from .fileprint import FilePrint, SharedFile
+from .fileprint import FilePrint, SharedDevices, SharedFile
 from .wire import Document, unpack_bytes
 
 __all__ = ["Capsule", "HoldTimings", "Image", "Stream", "load"]
@@ -77,6 +77,7 @@ class Capsule:
     env_add: Mapping[str, str]  # MIGRATED_FROM_PID and so on, and what the user asked for
     redirect_output: bool = False
     pass_env: tuple[str, ...] = ()
+    shared: SharedDevices = frozenset()
     timings: HoldTimings = field(default_factory=HoldTimings)
 
     @property
@@ -114,6 +115,7 @@ def load(document: Document) -> Capsule:
         env_add=added,
         redirect_output=reader.get("redirect_output", bool, False),
         pass_env=passed,
+        shared=reader.convert("shared", reader.get("shared", list, []), _device_pairs),
         timings=HoldTimings(
             **{name: timings.number(name, default) for name, default in HoldTimings().__dict__.items()}
         ),
@@ -189,7 +191,7 @@ def _image(reader: _Reader) -> Image:
         argv=argv,
         environ=reader.convert("environ", reader.get("environ", list), _strings),
         cwd=reader.path("cwd"),
-        exe=FilePrint(exe.path("path"), exe.get("digest", str)),
+        exe=FilePrint(exe.path("path"), exe.get("digest", str), exe.integer("size", 0)),
         files=tuple(_file(_Reader(entry, "process.files.")) for entry in reader.get("files", list, [])),
         umask=reader.integer("umask") & 0o777,
         nice=reader.integer("nice"),
@@ -209,6 +211,10 @@ def _integers(values: list[int]) -> tuple[int, ...]:
     return tuple(int(value) for value in values)
 
 
+def _device_pairs(values: list[list[int]]) -> SharedDevices:
+    return frozenset((int(there), int(here)) for there, here in values)
+
+
 def _pairs(values: dict[str, list[int]]) -> dict[str, tuple[int, int]]:
     return {name: (int(soft), int(hard)) for name, (soft, hard) in values.items()}
 
@@ -223,9 +229,7 @@ def _stream(reader: _Reader) -> Stream:
         raise _bad(reader.prefix + "kind", f"one of {', '.join(sorted(_KINDS))}")
     shared = None
     if kind == "file":
-        shared = SharedFile(
-            reader.integer("dev"), reader.integer("inode"), reader.integer("size"), reader.get("file_system", str, "")
-        )
+        shared = SharedFile(reader.integer("dev"), reader.integer("inode"), reader.integer("size"))
     return Stream(
         kind=kind,
         flags=reader.integer("flags", 0),

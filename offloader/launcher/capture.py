@@ -19,7 +19,7 @@ from pathlib import Path
 
 from . import proc
 from .errors import LauncherError
-from .fileprint import digest, file_system
+from .fileprint import digest
 from .wire import Document, pack_bytes
 
 __all__ = ["LIMITS", "capture"]
@@ -92,8 +92,12 @@ def _read(pid: int) -> Document:
         "argv": [pack_bytes(argument) for argument in argv],
         "environ": [pack_bytes(entry) for entry in environ],
         "cwd": pack_bytes(cwd),
-        "exe": {"path": pack_bytes(exe), "digest": digest(f"/proc/{pid}/exe")},
-        "files": _argument_files(argv, cwd),
+        "exe": {
+            "path": pack_bytes(exe),
+            "digest": digest(f"/proc/{pid}/exe"),
+            "size": os.stat(f"/proc/{pid}/exe").st_size,
+        },
+        "files": _argument_files(argv, cwd, exe),
         "umask": int(status["Umask"], 8),
         "nice": os.getpriority(os.PRIO_PROCESS, pid),
         "affinity": _affinity(pid),
@@ -134,9 +138,12 @@ def _argv_genuine(pid: int, argv: list[bytes], environ: list[bytes], cwd: bytes,
         return False
 
 
-def _argument_files(argv: list[bytes], cwd: bytes) -> list[Document]:
-    """Arguments that name existing files; the first regular one may be the script, so its content is noted."""
+def _argument_files(argv: list[bytes], cwd: bytes, exe: bytes) -> list[Document]:
+    """Arguments that name files; the first regular one after the program may be the script: its content is noted."""
     found: list[Document] = []
+    program = os.path.join(cwd, argv[0])
+    if b"/" in argv[0] and program != exe and os.path.exists(program):
+        found.append({"path": pack_bytes(program), "digest": None})  # a virtual environment's: Python asks where it is
     digested = False
     for argument in argv[1:]:
         path = os.path.join(cwd, argument)
@@ -195,7 +202,7 @@ def _stream(pid: int, number: int) -> Document:
     if document["kind"] in {"file", "device"}:
         document["path"] = pack_bytes(target)
     if document["kind"] == "file":
-        document.update(dev=found.st_dev, inode=found.st_ino, size=found.st_size, file_system=file_system(found.st_dev))
+        document.update(dev=found.st_dev, inode=found.st_ino, size=found.st_size)
         document["deleted"] = found.st_nlink == 0
     if document["kind"] == "pipe" and number == 0:
         document["exhausted"] = _exhausted(link)

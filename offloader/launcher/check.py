@@ -1,109 +1,117 @@
-"""`check DIR`: what this node lacks for a placed capsule, found before the original is touched.
+"""`check` (target): what this node lacks for a job, found before the original is touched. Leaves nothing behind.
 
-Looks with the owner's eyes: a directory that only root can enter is not there.
+On stdin one document: `capsule`, and optionally `survey` (what the job has in its hands at the source, with tokens) and
+`memory_bytes` (what it needs). Looks with the owner's eyes: a directory that only root can enter is not there.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
+import sys
+from collections.abc import Callable, Container
+from dataclasses import replace
 
-from . import owner, stdio
+from . import owner, room, stdio, surroundings
 from .capsule import Capsule, Image, load
-from .durable import read_json
 from .errors import LauncherError
 from .fileprint import digest
-from .wire import Document, encode
+from .obstacle import obstacle, shown
+from .surroundings import Surroundings, different
+from .wire import LIMIT_BYTES, Document, decode, encode
 
-__all__ = ["obstacles", "obstacles_as_owner"]
+__all__ = ["obstacles_as_owner"]
 
 _ARGUMENT_BYTES = 128 * 1024
 _ALL_BYTES = 2 * 1024 * 1024
+_INPUT_LIMIT_BYTES = 10 * LIMIT_BYTES
 
 
-def obstacles_as_owner(capsule: Capsule) -> Document:
-    """`{"obstacles": [{"reason", "seen", "remedy"}], "notes": […]}`, seen by a child that became the owner."""
-    image = capsule.image
+def obstacles_as_owner(capsule: Capsule) -> list[Document]:
+    """What is in the way of this capsule alone: asked again by whoever opens it."""
+    found: list[Document] = _as_owner(capsule.image, lambda: {"obstacles": _obstacles(capsule)})["obstacles"]
+    return found
+
+
+def _as_owner(image: Image, answer: Callable[[], Document]) -> Document:
+    """The answer of a child that became the owner; a node where there is no such owner has one obstacle."""
     wrong = owner.mismatch(image)
     if wrong is not None:
-        return {
-            "obstacles": [_obstacle("IDENTITY_MISMATCH", wrong, "give the user the same uid and groups on both nodes")],
-            "notes": [],
-        }
+        return _nothing_but(obstacle("IDENTITY_MISMATCH", wrong, "give the user the same uid and groups on both nodes"))
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        _answer_from_child(capsule, writing)
+        _answer_from_child(image, answer, writing)
     os.close(writing)
     with open(reading, "rb") as stream:
-        answer = stream.read()
+        answered = stream.read()
     os.waitpid(child, 0)
-    if not answer:
-        return {
-            "obstacles": [_obstacle("LAUNCH_FAILED", "the check could not become the job's owner", "")],
-            "notes": [],
-        }
-    document: Document = json.loads(answer)
+    if not answered:
+        return _nothing_but(obstacle("LAUNCH_FAILED", "the check could not become the job's owner", ""))
+    document: Document = json.loads(answered)
     return document
 
 
-def _answer_from_child(capsule: Capsule, writing: int) -> None:
+def _nothing_but(found: Document) -> Document:
+    return {"obstacles": [found], "notes": [], "shared": [], "streams": {}}
+
+
+def _answer_from_child(image: Image, answer: Callable[[], Document], writing: int) -> None:
     """Never returns; an exception shows as an empty answer."""
     try:
-        owner.become(capsule.image)
+        owner.become(image)
         with open(writing, "wb") as stream:
-            stream.write(encode(obstacles(capsule)))
+            stream.write(encode(answer()))
     finally:
         os._exit(0)
 
 
-def obstacles(capsule: Capsule) -> Document:
-    """The same, seen with the eyes of this process."""
+def _whole(capsule: Capsule, around: Surroundings, memory_bytes: int) -> Document:
+    """Everything, seen with the eyes of this process."""
+    capsule = replace(capsule, shared=capsule.shared | around.shared())
+    openings, _, notes = stdio.plan(capsule.image, capsule.shared, redirect=capsule.redirect_output)
+    found, more = around.judge(capsule.shared)
+    memory, disk = room.short_of_memory(memory_bytes), room.short_of_disk(capsule.image.cwd)
+    found += [obstacle("NO_ROOM", memory, "choose another node, or wait")] if memory else []
+    found += [obstacle("NO_ROOM", disk, "make room there")] if disk else []
+    return {
+        "obstacles": [*_obstacles(capsule, {file.path for file in around.files}), *found],
+        "notes": notes + more,
+        "shared": sorted(capsule.shared),
+        "streams": {str(number): opening.how for number, opening in openings.items()},
+    }
+
+
+def _obstacles(capsule: Capsule, judged: Container[bytes] = ()) -> list[Document]:
+    """Of the capsule alone; files that are `judged` elsewhere are left out."""
     image = capsule.image
-    _, problems, notes = stdio.plan(image, redirect=capsule.redirect_output)
-    found = [_executable(image), _directory(image), *_files(image), _size(image)]
-    found += [_obstacle(*problem) for problem in problems]
-    return {"obstacles": [one for one in found if one is not None], "notes": notes}
-
-
-def _obstacle(reason: str, seen: str, remedy: str) -> Document:
-    return {"reason": reason, "seen": seen, "remedy": remedy}
-
-
-def _executable(image: Image) -> Document | None:
-    path = image.exe.path
-    shown = _shown(path)
-    if not os.path.isfile(path) or not os.access(path, os.X_OK):
-        return _obstacle("NO_EXECUTABLE", f"{shown} is not there, or may not be executed", "install it on this node")
-    try:
-        same = digest(path) == image.exe.digest
-    except OSError as error:
-        return _obstacle("NO_EXECUTABLE", f"{shown} cannot be read: {error.strerror}", "make it readable")
-    if not same:
-        return _obstacle("NO_EXECUTABLE", f"{shown} is another build here", "install the same version on both nodes")
-    return None
+    _, problems, _ = stdio.plan(image, capsule.shared, redirect=capsule.redirect_output)
+    program = different(image.exe.path, image.exe.digest, image.exe.size)
+    found = [program, _directory(image), *_files(image, judged), _size(image)]
+    found += [obstacle(*problem) for problem in problems]
+    return [one for one in found if one is not None]
 
 
 def _directory(image: Image) -> Document | None:
     if os.path.isdir(image.cwd) and os.access(image.cwd, os.X_OK):
         return None
-    shown = _shown(image.cwd)
-    return _obstacle(
+    return obstacle(
         "NO_DIRECTORY",
-        f"its working directory {shown} is not there, or {image.user} may not enter it",
+        f"its working directory {shown(image.cwd)} is not there, or {image.user} may not enter it",
         "use a shared file system",
     )
 
 
-def _files(image: Image) -> list[Document]:
+def _files(image: Image, judged: Container[bytes]) -> list[Document]:
     """Arguments that named files at the source must name files here; a script must be the same one."""
     found = []
     for path, wanted in image.files:
+        if path in judged:
+            continue
         if not os.path.exists(path):
-            found.append(_obstacle("NO_FILE", f"{_shown(path)} is not on this node", "use a shared file system"))
+            found.append(obstacle("NO_FILE", f"{shown(path)} is not on this node", "use a shared file system"))
         elif wanted is not None and _digest_or_none(path) != wanted:
-            found.append(_obstacle("NO_FILE", f"{_shown(path)} is another file here", "use a shared file system"))
+            found.append(obstacle("NO_FILE", f"{shown(path)} is another file here", "use a shared file system"))
     return found
 
 
@@ -120,18 +128,21 @@ def _size(image: Image) -> Document | None:
     total = sum(map(len, [*image.argv, *image.environ])) + 8 * (len(image.argv) + len(image.environ))
     if longest < _ARGUMENT_BYTES and total < _ALL_BYTES:
         return None
-    return _obstacle("TOO_LARGE", f"arguments and environment hold {total} bytes", "pass large data in files")
-
-
-def _shown(path: bytes) -> str:
-    return path.decode("utf-8", "replace")
+    return obstacle("TOO_LARGE", f"arguments and environment hold {total} bytes", "pass large data in files")
 
 
 def main(arguments: list[str]) -> Document:
     """The verb."""
-    if len(arguments) != 1:
-        raise LauncherError("USAGE", "check DIR")
-    document = read_json(Path(arguments[0]) / "capsule.json")
-    if document is None:
-        raise LauncherError("NOT_PLACED", f"no capsule waits in {arguments[0]}")
-    return obstacles_as_owner(load(document))
+    if arguments:
+        raise LauncherError("USAGE", "check < document")
+    data = sys.stdin.buffer.read(_INPUT_LIMIT_BYTES + 1)
+    if len(data) > _INPUT_LIMIT_BYTES:
+        raise LauncherError("BAD_CAPSULE", f"larger than {_INPUT_LIMIT_BYTES} bytes")
+    document = decode(data)
+    capsule = load(document.get("capsule", {}))
+    try:
+        around = surroundings.load(document["survey"]) if "survey" in document else Surroundings()
+        needed = int(document.get("memory_bytes", 0))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise LauncherError("BAD_CAPSULE", f"survey: {error!r}") from error
+    return _as_owner(capsule.image, lambda: _whole(capsule, around, needed))

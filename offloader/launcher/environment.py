@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-__all__ = ["DROPPED_NAMES", "DROPPED_PREFIXES", "build", "value_of"]
+__all__ = ["DROPPED_NAMES", "DROPPED_PREFIXES", "build", "dropped", "value_of"]
 
 DROPPED_PREFIXES = (b"SSH_", b"XDG_", b"WAYLAND_", b"VSCODE_", b"LISTEN_", b"MEMORY_PRESSURE_")
 DROPPED_NAMES = frozenset(
@@ -53,7 +53,7 @@ def build(
     for entry in captured:
         name, separator, value = entry.partition(b"=")
         # The first entry counts, as for getenv(3); the rest could not be passed on faithfully by execve's caller.
-        if separator and name and name not in result and not _dropped(name):
+        if separator and name and name not in result and not dropped(name):
             result[name] = value
     if b"PATH" in result and not _any_directory(result[b"PATH"]):
         result[b"PATH"] = _DEFAULT_PATH
@@ -72,7 +72,8 @@ def value_of(captured: Iterable[bytes], name: bytes) -> bytes | None:
     return next((entry[len(prefix) :] for entry in captured if entry.startswith(prefix)), None)
 
 
-def _dropped(name: bytes) -> bool:
+def dropped(name: bytes) -> bool:
+    """Whether a variable belongs to a login session or a node, and so stays there."""
     return name in DROPPED_NAMES or name.startswith(DROPPED_PREFIXES)
 
 

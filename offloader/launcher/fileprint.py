@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["FilePrint", "SharedFile", "digest", "file_system"]
+__all__ = ["FilePrint", "SharedDevices", "SharedFile", "digest"]
 
 _EDGE_BYTES = 4 << 20
-_NETWORK = frozenset(
-    {"nfs", "nfs4", "lustre", "ceph", "beegfs", "gpfs", "cifs", "smb3", "afs", "9p", "virtiofs", "fuse.glusterfs"}
-)
+
+SharedDevices = AbstractSet[tuple[int, int]]
+"""File systems that both nodes see: device number at the source, and on this node."""
 
 
 def digest(path: str | bytes) -> str:
@@ -29,10 +30,11 @@ def digest(path: str | bytes) -> str:
 
 
 class FilePrint(NamedTuple):
-    """A program file: where it was and what it contained (see digest)."""
+    """A program file: where it was, what it contained (see digest), and how large it was (0: not known)."""
 
     path: bytes
     digest: str
+    size: int = 0
 
 
 class SharedFile(NamedTuple):
@@ -41,31 +43,15 @@ class SharedFile(NamedTuple):
     dev: int
     inode: int
     size: int
-    file_system: str
 
-    def is_here(self, path: bytes) -> bool:
-        """Whether `path` on this node is that file.
+    def is_here(self, path: bytes, shared: SharedDevices) -> bool:
+        """Whether `path` on this node is that file: on a file system that is proven to be the same one, by inode.
 
-        Device numbers of network file systems differ between nodes, so there the inode and a size that has not shrunk
-        decide; anywhere else the device must agree too (private disks may well use the same inode numbers).
+        Device numbers differ between nodes, and private disks may well use the same numbers of both kinds; so
+        `shared` holds the pairs that a token has proven (tokens.py). A size that has shrunk shows another file.
         """
         try:
             found = os.stat(path)
         except OSError:
             return False
-        if found.st_ino != self.inode:
-            return False
-        if found.st_dev == self.dev:
-            return True
-        networked = self.file_system in _NETWORK and file_system(found.st_dev) == self.file_system
-        return networked and found.st_size >= self.size
-
-
-def file_system(device: int) -> str:
-    """The file system type behind a device number, "" when no mount shows it (proc_pid_mountinfo(5))."""
-    number = f"{os.major(device)}:{os.minor(device)}".encode("ascii")
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-        left, _, right = line.partition(b" - ")
-        if left.split()[2] == number:
-            return right.split()[0].decode("ascii", "replace")
-    return ""
+        return (self.dev, found.st_dev) in shared and found.st_ino == self.inode and found.st_size >= self.size

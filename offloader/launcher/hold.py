@@ -68,7 +68,7 @@ class Hold:
     # --- the loop -----------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        obstacles = check.obstacles_as_owner(self._capsule)["obstacles"]
+        obstacles = check.obstacles_as_owner(self._capsule)
         if obstacles:
             self._fail(obstacles[0]["reason"], "; ".join(one["seen"] for one in obstacles))
         else:

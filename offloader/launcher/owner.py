@@ -4,14 +4,43 @@ from __future__ import annotations
 
 import os
 import pwd
+from typing import NamedTuple, Protocol
 
-from .capsule import Image
 from .kernel import no_new_privileges
 
-__all__ = ["become", "mismatch"]
+__all__ = ["Account", "Owner", "become", "mismatch"]
 
 
-def mismatch(image: Image) -> str | None:
+class Owner(Protocol):
+    """Whose work it is (capsule.Image)."""
+
+    @property
+    def user(self) -> str:
+        """Its name at the source."""
+
+    @property
+    def uid(self) -> int:
+        """Its number there."""
+
+    @property
+    def gid(self) -> int:
+        """The job's group."""
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """The job's supplementary groups."""
+
+
+class Account(NamedTuple):
+    """An owner by itself."""
+
+    user: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
+def mismatch(image: Owner) -> str | None:
     """Why this node may not run the job as its owner, in one sentence; None when it may."""
     try:
         here = pwd.getpwuid(image.uid)
@@ -26,7 +55,7 @@ def mismatch(image: Image) -> str | None:
     return None
 
 
-def _ours(image: Image) -> str | None:
+def _ours(image: Owner) -> str | None:
     """Without root the job must be ours as it is."""
     if os.geteuid() != image.uid:
         return f"the launcher runs as uid {os.geteuid()}, the job belongs to {image.user}"
@@ -35,7 +64,7 @@ def _ours(image: Image) -> str | None:
     return None
 
 
-def become(image: Image) -> None:
+def become(image: Owner) -> None:
     """Drop to the owner for good. Groups: those of this node that it also had at the source. Raises OSError."""
     if os.geteuid() == 0:
         allowed = os.getgrouplist(image.user, image.gid)

@@ -2,7 +2,7 @@
 
 | source | stdin | stdout, stderr |
 | --- | --- | --- |
-| regular file, the same inode here | reopened from its start | reopened, appending, never truncated |
+| regular file, the same one here | reopened from its start | reopened, appending, never truncated |
 | regular file, not shared | NO_FILE | NO_FILE, or the capsule's `redirect_output`: output.log |
 | /dev/null | /dev/null | /dev/null |
 | terminal | /dev/null | output.log |
@@ -17,6 +17,7 @@ import os
 from typing import NamedTuple
 
 from .capsule import Image, Stream
+from .fileprint import SharedDevices
 
 __all__ = ["Opening", "Problem", "plan"]
 
@@ -39,13 +40,16 @@ class Problem(NamedTuple):
     remedy: str
 
 
-def plan(image: Image, *, redirect: bool) -> tuple[dict[int, Opening], list[Problem], list[str]]:
-    """Openings by number, problems, and notes for people."""
+def plan(image: Image, shared: SharedDevices, *, redirect: bool) -> tuple[dict[int, Opening], list[Problem], list[str]]:
+    """Openings by number, problems, and notes for people. `shared`: the file systems that are the source's too."""
     openings: dict[int, Opening] = {}
     problems: list[Problem] = []
     notes: list[str] = []
     for number, stream in sorted(image.stdio.items()):
-        decided = _input(stream, notes) if number == 0 else _output(number, stream, redirect=redirect)
+        here = not stream.deleted and stream.shared is not None and stream.shared.is_here(stream.path, shared)
+        decided = (
+            _input(stream, notes, here=here) if number == 0 else _output(number, stream, redirect=redirect, here=here)
+        )
         if isinstance(decided, Problem):
             problems.append(decided)
         else:
@@ -53,7 +57,7 @@ def plan(image: Image, *, redirect: bool) -> tuple[dict[int, Opening], list[Prob
     return openings, problems, notes
 
 
-def _input(stream: Stream, notes: list[str]) -> Opening | Problem:
+def _input(stream: Stream, notes: list[str], *, here: bool) -> Opening | Problem:
     if stream.kind in {"null", "closed"}:
         return Opening(stream.kind)
     if stream.kind == "tty":
@@ -62,7 +66,7 @@ def _input(stream: Stream, notes: list[str]) -> Opening | Problem:
     if stream.kind == "pipe" and stream.exhausted:
         return Opening("null")
     if stream.kind == "file":
-        if _here(stream):
+        if here:
             return Opening("file", stream.path, (stream.flags & ~_NEVER) | os.O_NOCTTY)
         return Problem("NO_FILE", f"its input {_shown(stream)} is not on this node", "put it on a shared file system")
     return Problem(
@@ -70,13 +74,13 @@ def _input(stream: Stream, notes: list[str]) -> Opening | Problem:
     )
 
 
-def _output(number: int, stream: Stream, *, redirect: bool) -> Opening | Problem:
+def _output(number: int, stream: Stream, *, redirect: bool, here: bool) -> Opening | Problem:
     if stream.kind in {"null", "closed"}:
         return Opening(stream.kind)
     if stream.kind in {"tty", "pipe", "socket"}:
         return Opening("log")
     if stream.kind == "file":
-        if _here(stream) and os.access(stream.path, os.W_OK):
+        if here and os.access(stream.path, os.W_OK):
             return Opening("file", stream.path, (stream.flags & ~_NEVER) | os.O_APPEND | os.O_NOCTTY)
         if redirect:
             return Opening("log")
@@ -89,10 +93,6 @@ def _output(number: int, stream: Stream, *, redirect: bool) -> Opening | Problem
 
 
 _NAMES = {1: "output", 2: "error output"}
-
-
-def _here(stream: Stream) -> bool:
-    return not stream.deleted and stream.shared is not None and stream.shared.is_here(stream.path)
 
 
 def _shown(stream: Stream) -> str:

@@ -66,6 +66,7 @@ class Reason(StrEnum):
     TERMINAL = "TERMINAL"
     UNSUPPORTED_FD = "UNSUPPORTED_FD"
     TOO_LARGE = "TOO_LARGE"
+    NO_ROOM = "NO_ROOM"
     NO_STRATEGY = "NO_STRATEGY"
     # Placement.
     NO_TARGET = "NO_TARGET"

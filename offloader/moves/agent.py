@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import posixpath
 from collections.abc import AsyncIterator
@@ -12,7 +13,7 @@ from offloader.errors import NodeUnreachable
 from offloader.launcher.pack import pack
 from offloader.moves.link import Link
 from offloader.moves.plan import MoveNode
-from offloader.ports import Completed, Host
+from offloader.ports import Completed, Host, LineChannel
 
 __all__ = ["Agent", "VerbFailed"]
 
@@ -93,6 +94,28 @@ class Agent:
         """Connect to the long-lived role whose directory that is. Raises NodeUnreachable."""
         await self._place()
         return Link(await self._host.open(self.argv("link", directory), timeout_s=self._verb_s), self.node.name)
+
+    @contextlib.asynccontextmanager
+    async def answering(self, verb: str, *arguments: str, said: bytes | None = None) -> AsyncIterator[Any]:
+        """The document of a verb that then waits, and cleans up after itself when the block is left.
+
+        `said` is a line that it reads first. Raises VerbFailed, NodeUnreachable.
+        """
+        await self._place()
+        channel = await self._host.open(self.argv(verb, *arguments), timeout_s=self._verb_s)
+        try:
+            if said is not None:
+                await channel.send(said)
+            yield self._answer(verb, Completed(0, await self._first_line(verb, channel), b""))
+        finally:
+            await channel.close()
+
+    async def _first_line(self, verb: str, channel: LineChannel) -> bytes:
+        try:
+            async with asyncio.timeout(self._verb_s):
+                return await anext(aiter(channel.lines()), b"")
+        except TimeoutError as error:
+            raise NodeUnreachable(f"{self.node.name}: launcher {verb} did not answer in time") from error
 
     async def log(self, directory: str, *, offset: int, follow: bool) -> AsyncIterator[bytes]:
         """An attempt's output from byte `offset` on, in lines as they come; a last one without end gets its newline.

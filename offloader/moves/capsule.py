@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from offloader.model import Candidate, Move, Obstacle, Reason
 from offloader.moves.plan import MovePlan
 
-__all__ = ["compose", "differences", "renewed"]
+__all__ = ["compose", "differences", "process_part", "renewed"]
 
 _VERSION = 1
 
@@ -23,13 +23,16 @@ _ACCOUNT = (b"HOME", b"USER", b"LOGNAME", b"SHELL", b"PATH", b"LANG")
 """What a program needs of its account's environment even where no state is captured."""
 
 
-def compose(capture: Mapping[str, Any], move: Move, plan: MovePlan) -> bytes:
-    """The capsule of one attempt as JSON.
+def compose(
+    capture: Mapping[str, Any], move: Move, plan: MovePlan, shared: Sequence[Sequence[int]] = ()
+) -> dict[str, Any]:
+    """The capsule of one attempt.
 
     Args:
         capture: the answer of `launcher capture`.
         move: whose target and epoch it is for.
         plan: what was asked for: additional variables, GPUs, whether state travels.
+        shared: file systems that both nodes see: device number at the source, at the target.
     """
     additions = {
         **plan.env,
@@ -38,7 +41,7 @@ def compose(capture: Mapping[str, Any], move: Move, plan: MovePlan) -> bytes:
         "TARGET_NODE": move.target,
         "OFFLOADING_TASK_ID": f"{move.job}.{move.to_epoch}",
     }
-    document = {
+    return {
         "version": _VERSION,
         "job": move.job,
         "epoch": move.to_epoch,
@@ -46,17 +49,22 @@ def compose(capture: Mapping[str, Any], move: Move, plan: MovePlan) -> bytes:
         "env_add": additions,
         # Ray gives its jobs their GPUs by this variable; nothing else of Ray's reaches the work.
         "pass_env": ["CUDA_VISIBLE_DEVICES"] if plan.candidate.needs.gpus else [],
-        "process": dict(capture) if plan.capture_state else _without_state(capture),
+        "process": process_part(capture, plan),
+        "shared": [list(pair) for pair in shared],
     }
-    return json.dumps(document).encode()
 
 
-def renewed(capsule: bytes, epoch: int, node: str) -> bytes:
-    """The same capsule for a later attempt, on that node."""
-    document = json.loads(capsule)
+def process_part(capture: Mapping[str, Any], plan: MovePlan) -> dict[str, Any]:
+    """What of the captured process travels."""
+    return dict(capture) if plan.capture_state else _without_state(capture)
+
+
+def renewed(capsule: bytes, epoch: int, node: str) -> dict[str, Any]:
+    """The same capsule for a later attempt, on that node. What it shares with the source is to be found out anew."""
+    document: dict[str, Any] = json.loads(capsule)
     document["epoch"] = epoch
     document["env_add"] |= {"TARGET_NODE": node, "OFFLOADING_TASK_ID": f"{document['job']}.{epoch}"}
-    return json.dumps(document).encode()
+    return {**document, "shared": []}
 
 
 def _without_state(capture: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import traceback
 from collections.abc import Callable, Coroutine
@@ -12,9 +13,9 @@ from typing import Any
 
 from offloader.backends.base import NodeAddress, Submission, SubmissionState
 from offloader.errors import JournalError
-from offloader.model import Move, MoveState, Reason, Reservation, ReservationKind
+from offloader.model import Move, MoveState, Obstacle, Reason, Reservation, ReservationKind
 from offloader.moves import origin
-from offloader.moves.capsule import compose, differences
+from offloader.moves.capsule import compose
 from offloader.moves.failures import STOPPERS, Stopped, stopped_by
 from offloader.moves.in_flight import InFlight
 from offloader.moves.plan import MovePlan
@@ -99,18 +100,15 @@ class Handoff(InFlight):
 
     async def _preflight(self, plan: MovePlan) -> None:
         self._doing = "preflight"
-        capture = await self.tools.agents[self.move.source].verb("capture", str(self.move.identity.pid))
-        strategy = self.tools.strategies[plan.strategy]
-        obstacles = differences(capture, plan.candidate) or strategy.obstacles(plan.candidate, capture)
-        self._refuse(obstacles)
-        capsule = compose(capture, self.move, plan)
-        self.tools.store.set_fact(self.move.id, origin.FACT, origin.of(plan.candidate, capture).document())
+        found = await self.tools.preflight.examine(plan, self.move)
+        self._refuse(found.obstacles)
+        capsule = json.dumps(compose(found.capture, self.move, plan, found.shared)).encode()
+        self.tools.store.set_fact(self.move.id, origin.FACT, origin.of(plan.candidate, found.capture).document())
         self.tools.capsules.put(self.move.job, capsule)
         await self.successor.place(capsule)
-        self._refuse(await self.successor.check())
         self.to(MoveState.PREFLIGHTED)
 
-    def _refuse(self, obstacles: tuple[Any, ...]) -> None:
+    def _refuse(self, obstacles: tuple[Obstacle, ...]) -> None:
         if obstacles:
             sentences = "; ".join(f"{one.seen} ({one.remedy})" if one.remedy else one.seen for one in obstacles)
             raise Stopped(obstacles[0].reason, sentences)

@@ -25,6 +25,11 @@ class MovePlan:
     env: Mapping[str, str] = field(default_factory=dict)  # of `--runtime-env`; added to the job's own environment
     capture_state: bool = True  # False: only command, directory, owner and streams travel
 
+    @property
+    def loses_s(self) -> float:
+        """Seconds of work that are done again."""
+        return self.candidate.age_s if self.strategy is StrategyName.RESTART else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class MoveNode:

@@ -7,6 +7,7 @@ more. What fails is confirmed dead before anybody may try once more.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -52,10 +53,12 @@ class _Launch:
 
     async def prove(self, capsule: bytes) -> int | None:
         """From *placed* to *proven*; the process id. Raises STOPPERS."""
-        await self.successor.place(renewed(capsule, self.attempt.epoch, self.attempt.node))
-        obstacles = await self.successor.check()
-        if obstacles:
-            raise Stopped(obstacles[0].reason, "; ".join(one.seen for one in obstacles))
+        document = renewed(capsule, self.attempt.epoch, self.attempt.node)
+        source = next(one.node for one in self.tools.store.attempts(self.attempt.job) if one.epoch == 0)
+        found = await self.tools.preflight.again(document, source, self.attempt.node)
+        if found.obstacles:
+            raise Stopped(found.obstacles[0].reason, "; ".join(one.seen for one in found.obstacles))
+        await self.successor.place(json.dumps({**document, "shared": found.shared}).encode())
         await self._begin()
         await self.successor.held(self._over)
         settle_s = self._settle_s()

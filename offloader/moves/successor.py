@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from offloader.errors import NodeUnreachable
-from offloader.model import Obstacle, Reason
+from offloader.model import Reason
 from offloader.moves.agent import Agent, VerbFailed
 from offloader.moves.failures import Stopped
 from offloader.moves.link import Link, LinkLost
@@ -33,11 +33,6 @@ class Successor:
     async def place(self, capsule: bytes) -> None:
         """Make the attempt's directory. Raises VerbFailed(EXISTS | OLD_EPOCH), NodeUnreachable."""
         await self._agent.verb("place", self.directory, stdin=capsule)
-
-    async def check(self) -> tuple[Obstacle, ...]:
-        """What the target lacks for this capsule."""
-        answer = await self._agent.verb("check", self.directory)
-        return tuple(_obstacle(item) for item in answer.get("obstacles", ()))
 
     def entrypoint(self) -> tuple[str, ...]:
         """What the backend has to run."""
@@ -206,9 +201,3 @@ class Successor:
 
 
 _FAILED = ("failed", "aborted")
-
-
-def _obstacle(item: dict[str, Any]) -> Obstacle:
-    code = str(item.get("reason", ""))
-    reason = Reason(code) if code in Reason.__members__ else Reason.LAUNCH_FAILED
-    return Obstacle(reason, str(item.get("seen", "")), str(item.get("remedy", "")))

@@ -12,6 +12,7 @@ from offloader.model import Capacity, Move, MoveState, Obstacle, Reason, Strateg
 from offloader.moves.agent import Agent
 from offloader.moves.incidents import Incident
 from offloader.moves.plan import Timings
+from offloader.moves.preflight import Preflight
 from offloader.moves.respawn import Newcomers, nobody
 from offloader.ports import Clock
 from offloader.strategies.base import Strategy
@@ -67,6 +68,7 @@ class Tools:
     strategies: Mapping[StrategyName, Strategy]
     capsules: Capsules
     forbidden: Forbidden
+    preflight: Preflight
     timings: Timings = field(default_factory=Timings)
     on_transition: Callable[[Move, MoveState], None] = lambda _move, _before: None
     placer: Placer = nowhere

@@ -131,14 +131,60 @@ def test_execute_is_move_and_detach_does_not_wait(controller, command) -> None:
     assert [name for name, _ in controller.asked] == ["move"]
 
 
+def plan_document(**changes) -> dict:
+    """As the controller answers a dry run (docs/api.md)."""
+    plan = move_document("planned") | {
+        "dry_run": True,
+        "would_move": True,
+        "target_why": "the least loaded with it, of 2 that can take it",
+        "targets": [{"node": "gpu1", "predicted": {"cpu": 0.31}, "obstacles": []}],
+        "needs": {"cores": 1.0, "memory_bytes": 5},
+        "loses_s": 90.0,
+        "processes": 2,
+        "members": [{"pid": 4242, "ppid": 1, "name": "train.py"}, {"pid": 4243, "ppid": 4242, "name": "gzip"}],
+        "obstacles": [],
+        "owner_only": [],
+        "passes_over": [],
+        "notes": ["/tmp/scratch stays behind"],
+        "environment": {"travels": ["HOME", "KEY"], "stays": ["SSH_TTY"], "added": []},
+        "streams": {"stdin": {"source": "tty", "target": "null"}, "stdout": {"source": "file", "target": "file"}},
+    }
+    return plan | changes
+
+
 def test_options_of_move_arrive(controller, command) -> None:
-    controller.answers["move"] = {**move_document("planned"), "needs": {"cores": 1.0, "memory_bytes": 5}}
-    controller.answers["move"] |= {"dry_run": True, "loses_s": 0.0, "processes": 1, "owner_only": [], "passes_over": []}
+    controller.answers["move"] = plan_document()
     environment = '{"env_vars": {"A": "b c"}}'
     ran = command("move", "7", "--strategy", "restart", "--dry-run", "--no-capture-state", "--runtime-env", environment)
     assert ran.code == 0
     [(_, (asked,))] = controller.asked
     assert asked == MoveRequest(7, None, StrategyName.RESTART, dry_run=True, capture_state=False, env_vars={"A": "b c"})
+
+
+def test_a_dry_run_shows_the_plan(controller, command) -> None:
+    controller.answers["move"] = plan_document()
+    ran = command("move", "4242", "--dry-run")
+    assert (ran.code, ran.err) == (0, "")
+    for words in ("gzip (4243)", "cpu 31 % with it", "90 s", "2 variables travel; stay here: SSH_TTY", "scratch"):
+        assert words in ran.out
+    assert "terminal -> /dev/null" in ran.out
+
+
+def test_a_dry_run_of_what_would_be_refused_shows_why_and_is_no_success(controller, command) -> None:
+    """Every obstacle with what mends it; exit code as of a refusal; JSON is the plan all the same."""
+    against = [
+        {"reason": "LOCKED", "seen": "it holds a lock on /home/a/run.lock", "remedy": "let it release the lock first"},
+        {"reason": "NO_ROOM", "seen": "1 MB are free", "remedy": ""},
+    ]
+    controller.answers["move"] = plan_document(would_move=False, target=None, obstacles=against)
+    ran = command("move", "4242", "--dry-run")
+    assert ran.code == 4
+    assert "LOCKED: it holds a lock on /home/a/run.lock" in ran.out
+    assert "let it release the lock first" in ran.out
+    assert "NO_ROOM" in ran.out
+    assert "[LOCKED]" in ran.err
+    ran = command("move", "4242", "--dry-run", "--format", "json")
+    assert (ran.code, [one["reason"] for one in json.loads(ran.out)[0]["obstacles"]]) == (4, ["LOCKED", "NO_ROOM"])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A controller with everything real but Prometheus, /proc and the mover."""
 
+import base64
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from offloader.model import (
     Mode,
     Move,
     NodeView,
+    Obstacle,
     Policy,
     Process,
     ProcessClass,
@@ -42,6 +44,7 @@ from offloader.model import (
     RuleSelect,
     StrategyName,
 )
+from offloader.moves.preflight import Findings
 
 OWN = os.geteuid()
 USER = 4321
@@ -63,11 +66,25 @@ class Clock:
         self.now += seconds
 
 
+CAPTURE = {
+    "environ": [base64.b64encode(entry).decode() for entry in (b"HOME=/h", b"SSH_TTY=/dev/pts/7", b"KEY=secret-value")],
+    "stdio": {"0": {"kind": "tty"}, "1": {"kind": "file"}, "2": {"kind": "closed"}},
+}
+
+
+async def examine(plan: Any, move: Move) -> Findings:
+    """A preflight for which no node is asked."""
+    assert (plan.target, move.state) == (move.target, "planned")
+    in_the_way = (Obstacle(Reason.NO_FILE, "it reads /data, which is not there", "share it"),)
+    streams = {"0": "null", "1": "file"}
+    return Findings(CAPTURE, in_the_way if plan.env else (), ("a note",), ((1, 2),), streams)
+
+
 class FakeMover(RecordingActuator):
     """Journals what it is given, as the mover does, and remembers every order."""
 
     def __init__(self, clock: Clock, journal: Journal) -> None:
-        super().__init__(clock.time)
+        super().__init__(clock.time, examine)
         self.journal = journal
         self.orders: list[str] = []
         self.failure: Exception | None = None
@@ -134,7 +151,7 @@ class World:
         self.journal = Journal(folder / "state", spare_bytes=1 << 16)
         self.switches = Switches(self.journal, folder)
         self.mover = FakeMover(self.clock, self.journal)
-        self.recorder = RecordingActuator(self.clock.time)
+        self.recorder = RecordingActuator(self.clock.time, examine)
         self.setup = Setup(
             folder / "cluster.yaml",
             Cluster.model_validate(
@@ -170,6 +187,7 @@ class World:
             acting=self.mover,
             recording=self.recorder,
             strategies=(StrategyName.RESTART,),
+            rehearse=self.recorder.rehearse,
         )
         return Controller(self.setup, parts)
 

@@ -139,6 +139,40 @@ async def test_the_owner_moves_his_own_and_nobody_else_does(world: World) -> Non
     assert twice.value.reason is Reason.ALREADY_MOVING
 
 
+async def test_a_dry_run_is_the_whole_plan_and_names_only_names(world: World) -> None:
+    """Members, target and why, strategy and loss, what travels and what stays; nothing is journalled or moved."""
+    plan = await world.desk.move(ALICE, MoveRequest(100, dry_run=True))
+    assert (plan["would_move"], plan["obstacles"], plan["notes"]) == (True, [], ["a note"])
+    assert (plan["target"], plan["target_why"]) == ("gpu1", "the only one that can take it")
+    assert [one["pid"] for one in plan["members"]] == [100]
+    assert (plan["strategy"], plan["loses_s"]) == ("restart", 300.0)
+    assert plan["targets"][0]["predicted"]["cpu"] > 0
+    assert plan["environment"] == {"travels": ["HOME", "KEY"], "stays": ["SSH_TTY"], "added": []}
+    assert plan["streams"]["stdin"] == {"source": "tty", "target": "null"}
+    assert plan["streams"]["stderr"] == {"source": "closed", "target": None}
+    assert "secret-value" not in str(plan)
+    assert "/dev/pts/7" not in str(plan)
+    assert not world.mover.plans
+    assert world.journal.moves() == ()
+
+
+async def test_a_dry_run_gathers_what_placement_and_preflight_have_against_it(world: World) -> None:
+    plan = await world.desk.move(ALICE, MoveRequest(100, "gpu1", dry_run=True, env_vars={"A": "b"}))
+    assert (plan["would_move"], plan["target_why"]) == (False, "you chose it")
+    assert [one["reason"] for one in plan["obstacles"]] == ["NO_FILE"]
+    assert plan["obstacles"][0]["remedy"] == "share it"
+    assert plan["environment"]["added"] == ["A"]
+    head = await world.desk.move(ALICE, MoveRequest(100, "head", dry_run=True))
+    assert head["obstacles"][0]["reason"] == "TARGET_IS_HEAD"
+    nowhere = await world.desk.move(ALICE, MoveRequest(100, "nowhere", dry_run=True))
+    assert ([one["reason"] for one in nowhere["obstacles"]], nowhere["target"]) == (["TARGET_UNKNOWN"], None)
+
+
+async def test_a_dry_run_of_what_is_somebody_elses_shows_nothing(world: World) -> None:
+    with pytest.raises(NotPermitted):
+        await world.desk.move(BOB, MoveRequest(100, dry_run=True))
+
+
 async def test_what_is_private_stays_with_owner_and_admins(world: World) -> None:
     move = await world.desk.move(ALICE, MoveRequest(100))
     await world.controller.tick()

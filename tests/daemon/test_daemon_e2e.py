@@ -199,11 +199,18 @@ def test_scan_works_without_a_controller(daemon, eager_file, load) -> None:
     assert mine["target"] == "gpu1"
 
 
-def test_a_dry_run_shows_the_plan_and_touches_nothing(daemon, eager_file, load) -> None:
+def test_a_dry_run_shows_the_plan_with_what_is_in_its_way_and_touches_nothing(daemon, eager_file, load) -> None:
+    """No SSH server answers at the worker's address: that is one obstacle, and the exit code says so."""
     daemon.start()
-    [plan] = daemon.json("move", str(load.pid), "--target-node", "gpu1", "--dry-run")
+    done = daemon.run("move", str(load.pid), "--target-node", "gpu1", "--dry-run", "--format", "json")
+    [plan] = json.loads(done.stdout)
     assert (plan["target"], plan["strategy"], plan["dry_run"]) == ("gpu1", "restart", True)
     assert plan["loses_s"] > 0
+    assert plan["target_why"] == "you chose it"
+    assert [one["pid"] for one in plan["members"]] == [load.pid]
+    assert "PATH" in plan["environment"]["travels"]
+    assert [one["reason"] for one in plan["obstacles"]] == ["TARGET_DOWN"]
+    assert (done.returncode, "[TARGET_DOWN]" in done.stderr) == (4, True)
     assert load.poll() is None
     assert daemon.status()["moves_in_flight"] == []
 

@@ -209,6 +209,7 @@ def test_every_reason_of_selection_placement_and_guard_has_a_remedy():
         Reason.TERMINAL,
         Reason.UNSUPPORTED_FD,
         Reason.TOO_LARGE,
+        Reason.NO_ROOM,
         Reason.SUBMIT_FAILED,
         Reason.HOLD_TIMEOUT,
         Reason.FREEZE_FAILED,

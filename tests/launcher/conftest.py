@@ -168,7 +168,14 @@ class Bench:
     def capsule(self, pid: int, epoch: int = 1, **more) -> dict:
         captured = self.verb("capture", pid)
         assert "error" not in captured, captured
-        return {"version": 1, "job": self.job, "epoch": epoch, "move": self.move, "process": captured, **more}
+        ours = self.root.stat().st_dev
+        capsule = {"version": 1, "job": self.job, "epoch": epoch, "move": self.move, "process": captured}
+        return {**capsule, "shared": [[ours, ours]], **more}
+
+    def check(self, capsule: dict, **more: object) -> dict:
+        """What this node lacks for it; options of the process (`user`) beside parts of the document."""
+        parts = {name: more.pop(name) for name in ("survey", "memory_bytes") if name in more}
+        return self.verb("check", stdin={"capsule": capsule, **parts}, **more)
 
     def attempt(self, epoch: int = 1) -> Path:
         return self.root / "attempts" / f"{self.job}.{epoch}"

@@ -129,7 +129,7 @@ def test_an_ordinary_user_moves_its_own_job(bench):
     directory = home / f"{bench.job}.1"
     account = {"user": 65534, "group": 65534, "extra_groups": []}
     assert bench.verb("place", directory, stdin=capsule, **account) == {"placed": True}
-    assert bench.verb("check", directory, **account) == {"obstacles": [], "notes": []}
+    assert bench.check(capsule, **account)["obstacles"] == []
     assert bench.verb("hold", directory, "--detach", **account)["launcher_pid"] > 0
     link = bench.link(directory, hello="held")
     link.send(do="go", epoch=1, settle_s=0)

@@ -45,6 +45,7 @@ from offloader.moves.agent import Agent
 from offloader.moves.incidents import Incident
 from offloader.moves.mover import Mover
 from offloader.moves.plan import MoveNode, MovePlan, Timings
+from offloader.moves.preflight import Preflight
 from offloader.moves.tools import Place, Tools
 from offloader.strategies import STRATEGIES
 
@@ -223,12 +224,14 @@ def build(root: Path, witness: Witness, journal: Journal, backend: FakeBackend) 
                 return Place(node, Capacity(cores=4, memory_bytes=1 << 34))
         return Obstacle(Reason.NO_TARGET, "every worker is full")
 
+    strategies = {strategy.name: strategy for strategy in STRATEGIES}
     tools = Tools(
         store=journal,
         clock=clock,
         agents=agents,
         backends={"fake": backend},
-        strategies={strategy.name: strategy for strategy in STRATEGIES},
+        strategies=strategies,
+        preflight=Preflight(agents, strategies),
         capsules=CapsuleFiles(root / "capsules"),
         forbidden=lambda _move: forbidden[0] if forbidden else None,
         timings=timings,

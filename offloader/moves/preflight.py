@@ -1,0 +1,108 @@
+"""Preflight: everything in the way of a move, found before anything is touched.
+
+The one code behind the hand-off's first step and `move --dry-run`. It looks at both ends and leaves nothing there: the
+capsule goes to the target's `check` by stdin, tokens on shared file systems live as long as the survey is listened to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from offloader.errors import NodeUnreachable
+from offloader.model import Move, Obstacle, Reason, StrategyName
+from offloader.moves.agent import Agent, VerbFailed
+from offloader.moves.capsule import compose, differences
+from offloader.moves.plan import MovePlan
+from offloader.strategies.base import Strategy
+
+__all__ = ["Findings", "Preflight"]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What preflight saw. With obstacles nothing may be done.
+
+    `capture` is the source's picture of the leader (private: it holds the environment), `shared` the file systems that
+    both nodes see (device numbers there and here), `streams` what becomes of standard input and outputs ("0" to "2":
+    file, log, null, closed), `notes` what people should know although it stops nobody.
+    """
+
+    capture: Mapping[str, Any]
+    obstacles: tuple[Obstacle, ...] = ()
+    notes: tuple[str, ...] = ()
+    shared: tuple[tuple[int, int], ...] = ()
+    streams: Mapping[str, str] | None = None
+
+
+class Preflight:
+    """Asks the launchers of both nodes."""
+
+    def __init__(self, agents: Mapping[str, Agent], strategies: Mapping[StrategyName, Strategy]) -> None:
+        self._agents = agents
+        self._strategies = strategies
+
+    async def examine(self, plan: MovePlan, move: Move) -> Findings:
+        """Every obstacle, those of the source first. What the target lacks is not asked for another process's sake.
+
+        Raises:
+            VerbFailed: the source's launcher says no (its code is a reason: ARGV_REWRITTEN, NO_SUCH_PROCESS, …).
+            NodeUnreachable: the source cannot be asked. A target that cannot is an obstacle.
+        """
+        source = self._agents[move.source]
+        capture = await source.verb("capture", str(move.identity.pid))
+        reused = differences(capture, plan.candidate)
+        if reused:
+            return Findings(capture, reused)
+        own = self._strategies[plan.strategy].obstacles(plan.candidate, capture)
+        others = [member.pid for member in plan.candidate.members if member.pid != move.identity.pid]
+        async with source.answering("survey", *map(str, (move.identity.pid, *others))) as survey:
+            asked = {
+                "capsule": compose(capture, move, plan),
+                "survey": survey,
+                "memory_bytes": plan.candidate.needs.memory_bytes,
+            }
+            there = await self._at_target(move.target, json.dumps(asked).encode())
+        return _findings(capture, own, there)
+
+    async def again(self, capsule: dict[str, Any], source: str, target: str) -> Findings:
+        """For a job whose original is gone: what the target lacks for its capsule alone.
+
+        At the source itself the files are where they were. Raises VerbFailed, NodeUnreachable (both of the source).
+        """
+        if target == source:
+            streams = capsule["process"]["stdio"].values()
+            own = [[stream["dev"], stream["dev"]] for stream in streams if "dev" in stream]
+            asked = {"capsule": {**capsule, "shared": own}}
+            return _findings({}, (), await self._at_target(target, json.dumps(asked).encode()))
+        async with self._agents[source].answering("vouch", said=json.dumps(capsule).encode()) as survey:
+            asked = {"capsule": capsule, "survey": survey}
+            return _findings({}, (), await self._at_target(target, json.dumps(asked).encode()))
+
+    async def _at_target(self, target: str, asked: bytes) -> Mapping[str, Any]:
+        try:
+            answer: Mapping[str, Any] = await self._agents[target].verb("check", stdin=asked)
+        except NodeUnreachable as error:
+            remedy = f"see whether the controller's account can log in to {target}, and runs Python there"
+            return {"obstacles": [{"reason": Reason.TARGET_DOWN.value, "seen": str(error), "remedy": remedy}]}
+        except VerbFailed as error:
+            return {"obstacles": [{"reason": error.code, "seen": f"{target}: {error.detail}"}]}
+        return answer
+
+
+def _findings(capture: Mapping[str, Any], own: tuple[Obstacle, ...], there: Mapping[str, Any]) -> Findings:
+    return Findings(
+        capture,
+        obstacles=(*own, *(_obstacle(item) for item in there["obstacles"])),
+        notes=tuple(str(note) for note in there.get("notes", ())),
+        shared=tuple((int(source), int(target)) for source, target in there.get("shared", ())),
+        streams=there.get("streams"),
+    )
+
+
+def _obstacle(item: Mapping[str, Any]) -> Obstacle:
+    code = str(item.get("reason", ""))
+    reason = Reason(code) if code in Reason.__members__ else Reason.LAUNCH_FAILED
+    return Obstacle(reason, str(item.get("seen", "")), str(item.get("remedy", "")))
