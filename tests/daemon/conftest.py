@@ -289,7 +289,7 @@ groups:
         select: {min_age: 0s, include: [burn_for_test.py]}
 """
     )
-    cluster_file.write_text(cluster_file.read_text() + "protect: {min_uid: 0}\n")
+    cluster_file.write_text(cluster_file.read_text() + "protect: {min_uid: 0}\nowners: {notice: 0s}\n")
     return cluster_file
 
 
