@@ -67,7 +67,7 @@ def quarantined(candidate: Candidate, state: EngineState, snapshot: Snapshot, po
     """Why the process is left alone after failures: by its name (the daemon's list) or by its own failed moves."""
     name = name_of(candidate.leader)
     if name in snapshot.quarantined:
-        return f"{name} failed repeatedly"
+        return f"{name} failed soon after a move, or came back here, a short while ago"
     keys = {identity_key(member.identity) for member in candidate.members}
     failed = [one for one in state.failures if one.process in keys and _recent(one, snapshot.now, policy)]
     if len(failed) < policy.budgets.failures_to_quarantine:

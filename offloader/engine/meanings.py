@@ -48,7 +48,7 @@ MEANINGS: Mapping[Reason, str] = {
     Reason.ARGV_REWRITTEN: "How it was started can no longer be read, so it cannot be started again.",
     Reason.UNREADABLE: "Too little of it can be read to be sure that moving it is safe.",
     Reason.ALREADY_MOVING: "A move is under way already.",
-    Reason.QUARANTINED: "Moving it failed repeatedly, so it is left alone for a while.",
+    Reason.QUARANTINED: "Moving it failed, or something started it again here, so it is left alone for a while.",
     Reason.SUPERVISED: "Whoever supervises it would start it again here: there would be two.",
     Reason.CRON: "Its next run may rely on this one having run here.",
     Reason.SHELL_WAITING: "Its shell would go on with the next command the moment this one stops or ends here.",

@@ -87,5 +87,5 @@ class Snapshot:
     moves: tuple[Move, ...] = ()  # not final ones, and those finished within the last hour
     reserved: Mapping[str, Capacity] = field(default_factory=dict)  # node -> sum of the ledger
     frozen_load: Mapping[Resource, float] = field(default_factory=dict)  # pressure that frozen originals would add
-    quarantined: frozenset[str] = frozenset()  # process names (user:name) that failed twice
+    quarantined: frozenset[str] = frozenset()  # process names (user:comm) that rules leave alone
     memory_stall: float | None = None  # share of time in which something on the head waits for memory; None: not known

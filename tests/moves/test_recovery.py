@@ -1,11 +1,16 @@
 """The controller dies in the middle and comes back: one copy in the end, never two, nothing left behind."""
 
 import asyncio
+import os
+import time
+from dataclasses import replace
 
 import pytest
 from moves_world import crash_and_restart
 
+from offloader.jobs.ids import UlidFactory
 from offloader.model import JobState, MoveState, Reason
+from offloader.moves.mover import Mover
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +55,29 @@ async def test_a_job_that_was_moved_is_followed_again(world):
         while (job := world.journal.job(move.job)).state is JobState.RUNNING:
             await asyncio.sleep(0.1)
     assert job.completion.exit_code == 3
+
+
+@pytest.mark.parametrize("state", ["held", "done"])
+async def test_a_worker_that_is_not_in_the_cluster_file_any_more_stops_neither_the_start_nor_is_it_forgotten(
+    world, state
+):
+    """Its job may run there: it is told of, and stays as it is in the journal until the worker is back."""
+    original = world.start_load()
+    move = await world.mover.start(world.plan(original.pid))
+    await world.reached(move, state)
+    tasks = list(world.mover._tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    without = replace(world.tools, agents={"head": world.tools.agents["head"]})
+    world.mover = Mover(without, head="head", new_id=UlidFactory(time.time, os.urandom))
+    await world.mover.recover()
+    async with asyncio.timeout(10):
+        while "out_of_reach" not in world.told():
+            await asyncio.sleep(0.05)
+    assert "not in the cluster file any more" in world.incidents[-1].detail
+    assert world.journal.move(move.id).state == state
+    assert world.journal.job(move.job).state is (JobState.UNKNOWN if state == "done" else JobState.RUNNING)
 
 
 async def test_a_controller_that_stays_away_leaves_the_original_running(world):
