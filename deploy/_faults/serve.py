@@ -22,8 +22,8 @@ from offloader.moves.handoff import Handoff
 from offloader.moves.successor import Successor
 
 POLL_S = 0.02
-FLIGHT: ContextVar[Handoff | None] = ContextVar("FLIGHT", default=None)
-"""The hand-off on whose behalf the present task acts."""
+FLIGHT: ContextVar[tuple[Handoff, object] | None] = ContextVar("FLIGHT", default=None)
+"""The hand-off on whose behalf a task acts, and that task: those it starts (contact, leases) inherit this, and go on."""
 
 Step = Callable[..., Coroutine[Any, Any, Any]]
 Gate = Callable[[Handoff], Awaitable[None]]
@@ -56,7 +56,7 @@ def of_handoff(step: Step, wait: Gate) -> Step:
 
     @functools.wraps(step)
     async def gated(self: Handoff, *args: Any, **kwargs: Any) -> Any:
-        FLIGHT.set(self)
+        FLIGHT.set((self, asyncio.current_task()))
         await wait(self)
         result = await step(self, *args, **kwargs)
         await wait(self)
@@ -70,8 +70,9 @@ def of_another(step: Step, wait: Gate) -> Step:
 
     @functools.wraps(step)
     async def gated(*args: Any, **kwargs: Any) -> Any:
-        if (flight := FLIGHT.get()) is not None:
-            await wait(flight)
+        mine = FLIGHT.get()
+        if mine is not None and mine[1] is asyncio.current_task():
+            await wait(mine[0])
         return await step(*args, **kwargs)
 
     return gated

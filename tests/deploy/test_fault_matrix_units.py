@@ -144,3 +144,26 @@ async def test_a_move_stands_in_the_state_it_was_asked_to_and_goes_on_when_let_g
         assert not standing.done()
         (tmp_path / "hold/7").unlink()
         await standing
+
+
+async def test_what_a_standing_move_started_before_goes_on():
+    """Its contact with the guard: without that the watchdog would thaw the original of a move that only stands."""
+    beats, released = asyncio.Event(), asyncio.Event()
+
+    async def wait(_: object) -> None:
+        await released.wait()
+
+    async def beat() -> None:
+        beats.set()
+
+    async def step(_: object) -> None:
+        serve.FLIGHT.set((None, asyncio.current_task()))
+        asyncio.get_running_loop().create_task(serve.of_another(beat, wait)())
+        await serve.of_another(beat, wait)()
+
+    standing = asyncio.create_task(step(None))
+    async with asyncio.timeout(10):
+        await beats.wait()
+        assert not standing.done()
+        released.set()
+        await standing
