@@ -23,7 +23,7 @@ from offloader.moves.successor import Successor
 
 POLL_S = 0.02
 FLIGHT: ContextVar[tuple[Handoff, object] | None] = ContextVar("FLIGHT", default=None)
-"""The hand-off on whose behalf a task acts, and that task: those it starts (contact, leases) inherit this, and go on."""
+"""The hand-off on whose behalf a task acts, and that task: those it starts (contact, leases) inherit this and go on."""
 
 Step = Callable[..., Coroutine[Any, Any, Any]]
 Gate = Callable[[Handoff], Awaitable[None]]
