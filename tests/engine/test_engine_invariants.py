@@ -211,7 +211,7 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
                 index = data.draw(st.sampled_from(running))
                 self.moves[index] = replace(self.moves[index], state=MoveState.FROZEN, updated_t=self.now)
 
-        @rule(value=st.floats(0.8, 1.0), ticks=st.integers(6, 14), end=ends, kill=st.sampled_from([False, False, True]))
+        @rule(value=st.floats(0.8, 1.0), ticks=st.integers(6, 24), end=ends, kill=st.sampled_from([False, False, True]))
         def pressure_lasts(self, value, ticks, end, kill):
             self.a_move_ends(end)
             self.toggles = replace(self.toggles, kill_switch=kill)
