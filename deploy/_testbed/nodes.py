@@ -48,6 +48,7 @@ def start(settings: Settings, wanted: Sequence[Node]) -> None:
     for node, process in born:
         if _line(settings, node, process, deadline) != "ready":
             raise TestbedError(_failure(settings, node))
+        _pipe(process.stdout).close()
         process.returncode = 0  # it lives on without us; Popen would warn about that
 
 

@@ -259,7 +259,7 @@ async def test_a_supervisor_that_starts_the_original_again_is_told_of(world):
     await world.reached(move, "ended")
     world.start_load("--duration=60")
     assert (await world.final(move)).state is MoveState.DONE
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         while "respawned" not in world.told():
             await asyncio.sleep(0.05)
     (incident,) = world.incidents
