@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A sample load: computes, holds memory, writes lines, and tells the witness that it does, about 20 times a second.
+"""A sample load: computes, holds memory, writes lines, and tells the witness that it does, 20 times a second or so.
 
 While it is frozen it sends nothing. A start id drawn at every exec tells copies apart. It needs nothing but the
 system's Python, so every account on every node can run it.
@@ -26,6 +26,7 @@ class Reporter:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._witness = str(options.witness)
+        self._period_s = options.period
         self._message = {"load": options.name, "start_id": start_id, "leader": leader}
         self._seq = 0
         self._next = 0.0
@@ -35,7 +36,7 @@ class Reporter:
         now = time.monotonic()
         if now < self._next:
             return
-        self._next = now + PERIOD_S
+        self._next = now + self._period_s
         self._seq += 1
         fresh = {"node": os.uname().nodename, "pid": os.getpid(), "seq": self._seq, "mono": now}
         try:
@@ -69,7 +70,7 @@ def work(options: argparse.Namespace, reporter: Reporter, out: TextIO | None) ->
     lines = 0
     while not _over(options, start):
         reporter.report()
-        compute(PERIOD_S / 5, options.cpu)
+        compute(options.period / 5, options.cpu)
         if out is not None and time.monotonic() - start >= lines * options.interval:
             lines += 1
             print(f"{options.name} line {lines} on {os.uname().nodename}", file=out, flush=True)
@@ -100,6 +101,7 @@ def parse_args() -> argparse.Namespace:
         "--ready-file", type=Path, help="write our process id here once memory is held and children run"
     )
     parser.add_argument("--ignore-term", action="store_true", help="do not end on TERM")
+    parser.add_argument("--period", type=float, default=PERIOD_S, metavar="S", help="from one sign of life to the next")
     parser.add_argument("--witness", type=Path, default=WITNESS, help="the witness's socket")
     parser.add_argument("unused", nargs="*", help="arguments for their own sake: they change nothing")
     return parser.parse_args()

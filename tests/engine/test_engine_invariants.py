@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -34,6 +34,7 @@ pytestmark = pytest.mark.slow
 
 QUICK = settings(deadline=None, max_examples=100, derandomize=True, suppress_health_check=list(HealthCheck))
 SEQUENCES = settings(QUICK, max_examples=70, stateful_step_count=30)
+SEEDS = 6
 GIB = 1 << 30
 HEAD = "head"
 RESOURCES = (Resource.CPU, Resource.MEMORY)
@@ -345,9 +346,12 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
                 assert sum(one.identity.uid == uid for one in flying) <= budgets.in_flight_per_user
             assert sum(one.created_t > self.now - 3600 for one in self.moves) <= budgets.per_hour
 
-    run_state_machine_as_test(Engine, settings=SEQUENCES)
-    assert len(starts) > 40, "the sequences reach moves, or they prove nothing"
-    assert len(announced) > 10, "nor do those without moves that were announced"
+    # What a seed draws depends on the modules that other tests have loaded (Hypothesis takes constants from them).
+    for number in range(SEEDS):
+        run_state_machine_as_test(seed(number)(Engine), settings=SEQUENCES)
+        if len(starts) > 40 and len(announced) > 10:
+            return
+    pytest.fail(f"{len(starts)} moves, {len(announced)} of them announced: too few to prove anything")
 
 
 @QUICK

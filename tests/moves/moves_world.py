@@ -4,7 +4,6 @@ Copies are counted by a witness to which the load reports while it executes, nev
 """
 
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from _testbed.witness import SO_TIMESTAMPNS, parse
 from _testbed.witness_report import report
 
 from exporter.procfs.process import Procfs
@@ -54,26 +54,35 @@ LOAD = PROJECT / "deploy/_testbed/load.py"
 WORKERS = ("worker", "spare")
 
 
+# A hand-off that is cancelled at its shortest freezes for as long as a successor needs to start Python, give one sign
+# of life and be killed: 40 ms on a quick machine. A copy that runs must be told from one that was frozen for that long.
+PERIOD_S = 0.015
+GAP_S = 0.03
+
+
 class Witness:
-    """Receives the signs of life of every copy, on one clock."""
+    """Receives the signs of life of every copy; the kernel says when each came, however busy this process is."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records: list[dict[str, Any]] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._socket.bind(str(path))
         self._thread = threading.Thread(target=self._receive, daemon=True)
         self._thread.start()
 
     def _receive(self) -> None:
-        while data := self._socket.recv(65536):
+        while True:
+            data, ancillary, _, _ = self._socket.recvmsg(65536, socket.CMSG_SPACE(16))
             if data == b"end":
                 return
-            self.records.append({**json.loads(data), "t": time.time()})
+            record = parse(data, ancillary)
+            assert record is not None, data
+            self.records.append(record)
 
     def report(self) -> dict[str, Any]:
-        # A cancelled hand-off freezes for little more than a period; a shorter gap only splits more intervals.
-        return report(list(self.records), time.time(), gap=0.075)
+        return report(list(self.records), time.time(), gap=GAP_S)
 
     def close(self) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
@@ -102,7 +111,8 @@ class World:
     def start_load(self, *options: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         """The original: a session of its own, its output in a file, reporting to the witness."""
         output = self.root / "load.out"
-        command = ["/usr/bin/python3", str(LOAD), "--cpu=0.2", f"--witness={self.witness.path}", *options]
+        command = ["/usr/bin/python3", str(LOAD), "--cpu=0.2", f"--witness={self.witness.path}"]
+        command += [f"--period={PERIOD_S}", *options]
         with output.open("ab") as out:
             child = subprocess.Popen(
                 command,
