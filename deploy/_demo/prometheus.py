@@ -6,9 +6,10 @@ import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 
-__all__ = ["Point", "value"]
+__all__ = ["Point", "newest"]
 
 TIMEOUT_S = 5
+LOOK_BACK = "30s"
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,13 @@ class Point:
     value: float
 
 
-def value(url: str, query: str) -> Point | None:
-    """The one sample that an instant query gives; None for none, several, or no answer."""
-    address = f"{url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+def newest(url: str, series: str) -> Point | None:
+    """The newest sample of the one series that a selector finds; None for none, several, or no answer.
+
+    Asked for as a range: the time in the answer to an instant query is when it was asked, which may be after the
+    controller has seen the same sample and acted on it.
+    """
+    address = f"{url}/api/v1/query?{urllib.parse.urlencode({'query': f'{series}[{LOOK_BACK}]'})}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(address, timeout=TIMEOUT_S) as answer:
@@ -30,5 +35,5 @@ def value(url: str, query: str) -> Point | None:
         return None
     if len(result) != 1:
         return None
-    t, text = result[0]["value"]
+    t, text = result[0]["values"][-1]
     return Point(float(t), float(text))

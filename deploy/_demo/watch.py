@@ -1,6 +1,7 @@
 """What happens, as Prometheus, the controller and the witness tell it, in one timeline of their own times."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -88,7 +89,7 @@ class Watch:
         """One look at everything; true once the story has come to its end."""
         status = await self._client.status()
         rule = status["rules"][0]
-        point = await asyncio.to_thread(prometheus.value, self._url, PRESSURE)
+        point = await asyncio.to_thread(prometheus.newest, self._url, PRESSURE)
         if point is not None:
             self._pressure(point, rule["threshold"], rule["relief"])
         await self._events()
@@ -101,7 +102,8 @@ class Watch:
             self._note("above_threshold", point.t, f"head CPU {point.value:.0%}, threshold {threshold:.0%}")
         if "frozen" not in self.seen.timeline and point.value > threshold:
             self.seen.before = point
-        if "committed" in self.seen.timeline and point.value < relief and "below_relief" not in self.seen.timeline:
+        committed = self.seen.timeline.get("committed", math.inf)  # while it is frozen the head looks relieved, too
+        if point.t >= committed and point.value < relief and "below_relief" not in self.seen.timeline:
             self.seen.after = point
             self._note("below_relief", point.t, f"head CPU {point.value:.0%}, relief {relief:.0%}")
 

@@ -2,7 +2,11 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
+import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -37,9 +41,9 @@ def test_the_head_gets_out_of_trouble_and_the_report_says_how(demo):
     done, out = demo()
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
-    assert sorted(step["event"] for step in out["timeline"]) == sorted(ORDER)
-    times = {step["event"]: step["t"] for step in out["timeline"]}
-    assert [times[event] for event in ORDER] == sorted(times.values())
+    assert [step["event"] for step in out["timeline"]] == ORDER
+    times = [step["t"] for step in out["timeline"]]
+    assert times == sorted(times)
     move = out["move"]
     assert (move["source"], move["strategy"], move["state"]) == ("gpu-master", "restart", "done")
     assert move["target"] in ("gpu1", "gpu2")
@@ -58,10 +62,17 @@ def test_the_head_gets_out_of_trouble_and_the_report_says_how(demo):
     assert not Path(f"/var/lib/grid-testbed-{BED['GRID_TESTBED_NAME']}").exists(), "it left its test bed behind"
 
 
-def test_without_the_rule_nothing_moves_and_it_fails(demo):
-    done, out = demo("--no-rule")
+def test_without_the_rule_nothing_moves_and_it_fails_and_with_keep_all_of_it_is_left_to_look_at(demo):
+    done, out = demo("--no-rule", "--keep")
     assert done.returncode == 1, done.stderr
     assert out["move"] is None
     assert "decided" not in [step["event"] for step in out["timeline"]]
     assert [copy["node"] for copy in out["witness"]["chain"]] == ["gpu-master"]
     assert "nothing was moved" in done.stderr
+    for service in ("Prometheus", "controller"):
+        address = re.search(rf"^ +{service} +(http://\S+)$", done.stderr, re.MULTILINE)[1]
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=20) as answer:
+            assert answer.status == HTTPStatus.OK
+    look = re.search(r"^ +look +(.+)$", done.stderr, re.MULTILINE)[1]
+    status = subprocess.run(shlex.split(look), capture_output=True, text=True, timeout=60, check=False)
+    assert (status.returncode, "gpu-master" in status.stdout) == (0, True), status.stderr
