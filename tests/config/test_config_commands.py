@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -187,6 +189,17 @@ def test_rules_check_knows_the_clusters_nodes(run, cluster, tmp_path):
     code, out, _ = run("rules", "check", file, "--format", "json")
     assert code == 1
     assert [one["line"] for one in json.loads(out)["problems"]] == [4]
+
+
+def test_rules_check_tells_seven_mistakes_in_one_run_each_with_its_place(run):
+    """With promtool's opinion and without it: that may only be more precise about the column."""
+    file = Path(__file__).parent / "seven_mistakes.bad.yml"
+    code, out, err = run("rules", "check", file)
+    assert code == 1
+    places = [re.match(rf"{re.escape(str(file))}:(\d+):(\d+): .", line) for line in out.splitlines()]
+    assert [int(place[1]) for place in places] == [7, 11, 16, 18, 21, 26, 30]
+    assert all(int(place[2]) > 1 for place in places)
+    assert err == "7 problems\n"
 
 
 @pytest.mark.promtool

@@ -1,6 +1,7 @@
 """Offload rule files: what they become, and everything that is wrong in them at once."""
 
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -47,39 +48,7 @@ def rule(extra="", name="r", expr=VALUE, resource="cpu"):
 
 
 def test_seven_different_mistakes_are_seven_errors_with_line_and_column(problems):
-    found = problems("""\
-groups:
-  - name: bad
-    rules:
-      - offload: unknown-key
-        expr: grid:node_pressure:ratio{resource="cpu"}
-        resource: cpu
-        treshold: 80%
-      - offload: wrong-duration
-        expr: grid:node_pressure:ratio{resource="cpu"}
-        resource: cpu
-        for: 2 minutes
-      - offload: relief-above
-        expr: grid:node_pressure:ratio{resource="cpu"}
-        resource: cpu
-        threshold: 70%
-        relief: 75%
-      - offload: broken
-        expr: rate(grid_node_cpu_used_seconds_total[1m]
-        resource: cpu
-      - offload: comparison
-        expr: grid:node_pressure:ratio{resource="cpu"} > 0.8
-        resource: cpu
-      - offload: twice
-        expr: grid:node_pressure:ratio{resource="cpu"}
-        resource: cpu
-      - offload: twice
-        expr: grid:node_pressure:ratio{resource="memory"}
-        resource: memory
-      - offload: short
-        expr: rate(grid_node_cpu_used_seconds_total[5s]) / grid_node_cpu_cores
-        resource: cpu
-""")
+    found = problems((Path(__file__).parent / "seven_mistakes.bad.yml").read_text(encoding="utf-8"))
     expected = [
         ("0.yml:7:9", 'unknown key "treshold"; did you mean "threshold"?'),
         ("0.yml:11:14", "for: '2 minutes' is no duration"),
