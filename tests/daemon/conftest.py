@@ -19,14 +19,17 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from offloader.adapters.journal.statedir import check_state_dir
 from offloader.client import Client
-from offloader.errors import ControllerUnavailable
+from offloader.errors import ControllerUnavailable, JournalError
 
 from .controller_world import World
 
 PROJECT = Path(__file__).resolve().parents[2]
 CLI = (sys.executable, "-m", "offloader.cli")
 BURN = "while True: pass"
+BASES = (PROJECT / ".cache", Path.home(), Path("/var/lib"))
+"""Where state directories of tests may lie, best first."""
 
 RULES = """\
 groups:
@@ -147,12 +150,19 @@ def prometheus() -> Iterator[FakePrometheus]:
 
 @pytest.fixture
 def state_dir() -> Iterator[Path]:
-    """On a real disk: the controller refuses /tmp."""
-    base = PROJECT / ".cache" / "tests"
-    base.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=base))
+    """On a real disk: the controller refuses /tmp, which may well hold the project."""
+    folder = Path(tempfile.mkdtemp(prefix=".grid-offloader-test-", dir=next(base for base in BASES if lasting(base))))
     yield folder
     shutil.rmtree(folder)
+
+
+def lasting(base: Path) -> bool:
+    """Whether a state directory may lie there."""
+    try:
+        check_state_dir(base)
+    except JournalError:
+        return False
+    return os.access(base, os.W_OK)
 
 
 @pytest.fixture

@@ -4,10 +4,12 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -328,6 +330,23 @@ def test_a_state_directory_that_forgets_is_refused(daemon, cluster_file: Path, s
     done = daemon.run("serve")
     assert done.returncode == 8
     assert "state_dir" in done.stderr
+
+
+def test_a_journal_of_a_newer_version_is_refused_and_stays_as_it_is(daemon, state_dir: Path) -> None:
+    daemon.start()
+    daemon.kill(signal.SIGTERM)
+    journal = state_dir / "journal.db"
+    with closing(sqlite3.connect(journal)) as database:
+        database.execute("PRAGMA user_version = 99")
+    before = journal.read_bytes()
+    for words, code in ((("serve",), 8), (("auto", "--status"), 3)):
+        done = daemon.run(*words)
+        assert done.returncode == code, done.stderr
+        assert f"{journal}" in done.stderr
+        assert "journal version 99" in done.stderr
+        assert "start the newer" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert journal.read_bytes() == before
 
 
 def test_systemd_is_told_when_it_is_ready(daemon, tmp_path: Path) -> None:
