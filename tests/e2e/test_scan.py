@@ -13,6 +13,7 @@ LOADS = {  # script name → class
     "initialize_db.py": "unknown",  # no `init`, hence no daemon
     "start_job.py": "batch",  # no `tar`, hence no input and output
 }
+FIELDS = {"class", "requirements", "target", "confidence", "complexity", "reason"}
 REFUSED = 4  # docs/cli.md, Exit codes
 KEEPS_THE_HEAD_GOING = re.compile(
     r"sshd|bash|raylet|gcs_server|ray|prometheus|grid-exporter|grid-offloader|python3? .*ray"
@@ -49,6 +50,9 @@ def look(controlled, pids, shell):
         return rows if {*pids.values(), shell} <= set(rows) else None
 
     rows = bed.wait_for(listed, 60, "the loads and the large shell in `scan --all`")
+    for row in rows.values():
+        assert set(row) >= FIELDS
+        assert row["target" if row["movable"] else "reason"], row
     for program, kind in LOADS.items():
         row = rows[pids[program]]
         assert (row["name"], row["user"], row["node"], row["class"]) == (program, "alice", "gpu-master", kind)
