@@ -18,6 +18,7 @@ __all__ = ["Closure", "Family", "OpenEdge", "ancestors"]
 
 OUTSIDE = "outside:"
 """How the reader of /proc marks an edge whose other end is at no visible process (model.Process.edges)."""
+_TRACE = "ptrace"
 _DEAD = frozenset("ZXx")
 
 
@@ -84,6 +85,15 @@ class Family:
                 found.setdefault(edge, []).append(pid)
         return {edge: tuple(pids) for edge, pids in found.items()}
 
+    @cached_property
+    def _traced(self) -> Mapping[int, tuple[int, ...]]:
+        """By tracer, whom it traces: frozen or ended, it would stop them, or let them go."""
+        found: dict[int, list[int]] = {}
+        for pid in sorted(self.processes):
+            if self.processes[pid].tracer_pid:
+                found.setdefault(self.processes[pid].tracer_pid, []).append(pid)
+        return {tracer: tuple(pids) for tracer, pids in found.items()}
+
     def boundary(self, pid: int) -> Boundary | None:
         """What kind of boundary this process is, if any. Process 1 manages whatever it is called."""
         if pid not in self._kinds:
@@ -144,6 +154,8 @@ class Family:
                 if edge.startswith(OUTSIDE):
                     found.append(OpenEdge(edge.removeprefix(OUTSIDE), member.pid, None))
                 found += (OpenEdge(edge, member.pid, peer) for peer in self._holders[edge] if peer not in pids)
+            traced = self._traced.get(member.pid, ())
+            found += (OpenEdge(_TRACE, member.pid, peer) for peer in traced if peer not in pids)
         return tuple(found)
 
 

@@ -128,6 +128,15 @@ def test_an_edge_to_something_invisible_is_open(make):
     assert (edge.name, edge.peer) == ("unix:[5]", None)
 
 
+def test_who_traces_others_is_tied_to_them(make):
+    """`strace -p`: frozen with its job, it would stop the traced one at its next system call."""
+    table = make.table(
+        make.process(200, 1, b"strace"), make.process(201, 200, tracer_pid=200), make.process(300, 1, tracer_pid=200)
+    )
+    assert [(edge.name, edge.member, edge.peer) for edge in closed(table, 200).open_edges] == [("ptrace", 200, 300)]
+    assert closed(table, 300).open_edges == (), "that it is traced is told by another reason"
+
+
 def test_the_dead_hold_nothing_and_are_no_job(make):
     table = make.table(make.process(200, 1), make.process(201, 200, pgid=200, state="Z"))
     assert pids(closed(table, 200)) == [200]
