@@ -95,7 +95,7 @@ _DATA = frozenset(
     }
 )
 _RULE = frozenset({Reason.RULE_FALSE, Reason.RULE_PENDING})
-_CEILING = frozenset({Reason.CEILING, Reason.KILL_SWITCH, Reason.PAUSED})
+_CEILING = frozenset({Reason.CEILING, Reason.KILL_SWITCH})
 _TARGETS = frozenset({Reason.NO_TARGET})
 _CANDIDATES = frozenset({Reason.NO_CANDIDATE, Reason.NOT_RESTART_SAFE, Reason.LOSES_TOO_MUCH, Reason.DOES_NOT_PAY})
 _OWNERS = frozenset({Reason.SUPERVISED, Reason.CRON, Reason.SHELL_WAITING, Reason.LISTENER})

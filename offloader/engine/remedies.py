@@ -67,7 +67,6 @@ REMEDIES: Mapping[Reason, str] = {
     Reason.TARGET_NOT_ALLOWED: "choose another worker, or change `move: {nodes: …}` of the rule",
     Reason.CEILING: "let rules act: `grid-offloader auto --enable --mode auto`",
     Reason.KILL_SWITCH: "`grid-offloader auto --enable`; a file `disabled` that somebody else wrote is removed by hand",
-    Reason.PAUSED: "`grid-offloader auto --enable`",
     Reason.COOLDOWN: "wait",
     Reason.LOOK_BACK: "wait: averages still hold the time before the last move",
     Reason.NOTICE: "wait: its owner was told and may still object (`owners.notice` in the configuration)",

@@ -218,7 +218,6 @@ def test_every_reason_of_selection_placement_and_guard_has_a_remedy():
         Reason.NOT_PROVEN,
         Reason.LINK_LOST,
         Reason.WATCHDOG_LOST,
-        Reason.FILES_CHANGED,
         Reason.CANCELLED,
         Reason.DISABLED,
         Reason.CONTROLLER_RESTARTED,

@@ -1,5 +1,8 @@
 """One process's story: its verdict, and a sentence and commands that fit it."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from offloader.engine.meanings import MEANINGS
@@ -170,6 +173,14 @@ def test_every_reason_has_a_meaning():
     """A code that is added without one would be shown without a word of explanation."""
     assert set(Reason) == set(MEANINGS)
     assert all(text.endswith(".") for text in MEANINGS.values())
+
+
+def test_every_reason_is_given_by_somebody():
+    """A code that nothing gives would be a promise in docs/reasons.md that nobody keeps."""
+    sources = (Path(__file__).resolve().parents[2] / "offloader").rglob("*.py")
+    code = "".join(one.read_text() for one in sources if one.name not in {"reasons.py", "meanings.py", "remedies.py"})
+    given = set(re.findall(r'Reason\.([A-Z_]+)|"([A-Z_]+)"', code))
+    assert set(Reason) <= {one or other for one, other in given}
 
 
 def test_what_a_rule_proposes_to_its_owner_is_not_told_as_if_a_switch_were_missing(make):
