@@ -1,17 +1,20 @@
 """From /proc to the verdict: a real process of each kind gets the right code, and what it is about is named."""
 
+import contextlib
 import ctypes
 import os
 import signal
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from job_kinds import CLIENT, PYTHON, SLEEPS, SUPERVISES, Kinds, interactive
+from job_kinds import CLIENT, PYTHON, RULE, SLEEPS, SUPERVISES, Kinds, interactive
 
-from offloader.model import Reason
+from offloader.launcher import cgroups
+from offloader.model import Reason, RuleSelect
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
 
@@ -95,6 +98,52 @@ def test_a_traced_process_and_a_stopped_one_are_left_alone(kinds):
     kinds.waits_for(stopped, Reason.STOPPED)
 
 
+def test_who_traces_another_job_is_tied_to_it(kinds):
+    traced = kinds.python("")
+    traces = "import ctypes, sys\nassert ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), None, None) == 0"
+    candidate = kinds.waits_for(kinds.python(traces, str(traced)), Reason.OPEN_EDGE)
+    assert f"ptrace with python3 ({traced})" in candidate.obstacles[0].seen
+    assert kinds.verdict(traced) is Reason.TRACED
+
+
+def test_a_connection_to_another_machine_would_break(kinds):
+    """In a network namespace of its own, to a neighbour that does not answer: that it tries counts."""
+    network = "ip link add t0 type veth peer name t1; ip link set t1 up; ip link set t0 up"
+    connects = 'import socket; s = socket.socket(); s.setblocking(False); s.connect_ex(("10.9.9.2", 80))'
+    job = f"{network}; ip address add 10.9.9.1/24 dev t0; exec {PYTHON} -c '{connects}; {SLEEPS}'"
+    kinds.waits_for(kinds.start("unshare", "--net", "bash", "-c", job), Reason.REMOTE_CONNECTION)
+
+
+def test_a_command_line_that_was_written_over_starts_nothing_again(kinds):
+    """As setproctitle does (proc_pid_stat(5): arg_start, arg_end)."""
+    rewrites = (
+        "import ctypes\nfields = open('/proc/self/stat').read().rpartition(')')[2].split()\n"
+        "first, last = int(fields[45]), int(fields[46])\nctypes.memset(first, 0, last - first)\n"
+        "ctypes.memmove(first, b'worker: idle', 12)"
+    )
+    assert kinds.verdict(kinds.python(rewrites)) is Reason.ARGV_REWRITTEN
+
+
+WRITABLE = [one for one in cgroups.find() if os.access(one.mount, os.W_OK)]
+
+
+@pytest.mark.skipif(not WRITABLE, reason="no control group may be made here")
+@pytest.mark.parametrize("path", ["docker/{}", "system.slice/docker-{}.scope", "kubepods.slice/cri-containerd-{}"])
+def test_what_runs_in_a_container_is_for_its_own_tools(kinds, path):
+    inside, pid = path.format("ab" * 32), kinds.python("")
+    assert kinds.verdict(pid) is None
+    with contextlib.ExitStack() as made:
+        for hierarchy in WRITABLE:
+            top, directory = Path(hierarchy.mount), Path(hierarchy.mount) / inside
+            for folder in (directory.parent, directory):
+                if not folder.exists():
+                    folder.mkdir()
+                    made.callback(folder.rmdir)
+            made.callback(hierarchy.move, pid, top)
+            assert hierarchy.move(pid, directory)
+        assert kinds.verdict(pid) is Reason.CONTAINER
+
+
 def test_what_a_supervisor_would_start_again_is_supervised(kinds):
     """It really does: its child, killed, comes back. Moved, the job would run twice."""
     kinds.start(PYTHON, kinds.script("supervisord", SUPERVISES))
@@ -149,15 +198,40 @@ def test_a_background_job_of_a_shell_may_move(kinds):
         assert kinds.verdict(kinds.appears("background")) is None
 
 
+@pytest.mark.parametrize("line", ["({job}; touch X) &", "{job} && touch X &", "while {job}; do touch X; done &"])
+def test_a_list_in_the_background_has_a_shell_that_waits_too(kinds, line):
+    """A part of the shell itself, in the job's process group: it would go on with what comes next."""
+    with interactive(kinds) as terminal:
+        program = f'open("/proc/self/comm", "w").write("listed"); {SLEEPS}'
+        job = f"{PYTHON} -c '{program}' </dev/null >/dev/null 2>&1"
+        os.write(terminal, f"cd {kinds.root}; {line.format(job=job)}\n".encode())
+        candidate = kinds.waits_for(kinds.appears("listed"), Reason.INTERACTIVE)
+        assert {member.comm for member in candidate.members} == {"bash", "listed"}
+
+
+def test_that_running_again_is_harmless_must_be_said(kinds):
+    undeclared = replace(RULE, select=RuleSelect(min_age_s=0.0))
+    assert kinds.verdict(kinds.python(""), undeclared) is Reason.NOT_RESTART_SAFE
+    assert kinds.verdict(kinds.python("", env={"GRID_OFFLOAD": "allow"}), undeclared) is None
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
         ("rsync", Reason.FILE_TRANSFER),
         ("snakemake", Reason.WORKFLOW_DRIVER),
+        ("jupyter-lab", Reason.WORKFLOW_DRIVER),
         ("srun", Reason.SCHEDULER_CLIENT),
+        ("mpirun", Reason.SCHEDULER_CLIENT),
+        ("docker", Reason.SCHEDULER_CLIENT),
+        ("autossh", Reason.SCHEDULER_CLIENT),
         ("postgres", Reason.DAEMON),
         ("vim", Reason.INTERACTIVE),
+        ("tmux", Reason.INTERACTIVE),
+        ("code-server", Reason.INTERACTIVE),
         ("prometheus", Reason.PROTECTED),
+        ("grid-exporter", Reason.PROTECTED),
+        ("slurmd", Reason.PROTECTED),
     ],
 )
 def test_programs_that_stay_are_known_by_their_names(kinds, name, reason):
@@ -169,6 +243,12 @@ def test_programs_that_stay_are_known_by_their_names(kinds, name, reason):
 )
 def test_whose_it_is_and_what_he_says_counts(kinds, uid, env, reason):
     assert kinds.verdict(kinds.start(PYTHON, "-c", SLEEPS, user=uid, env=env, cwd="/")) is reason
+
+
+def test_accounts_of_the_system_run_no_users_work(kinds):
+    daemon = kinds.start(PYTHON, "-c", SLEEPS, user=1, cwd="/")
+    assert kinds.verdict(daemon, multi_user=True, min_uid=1000) is Reason.SYSTEM_USER
+    assert kinds.verdict(daemon, multi_user=True, min_uid=1) is None
 
 
 def test_a_kernel_thread_is_one_where_there_are_any(kinds):

@@ -410,10 +410,15 @@ AS_NOBODY = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from offloader.adapters.processes import ProcessSource
+from offloader.engine.candidates import candidate_for
+from offloader.model import Policy
 found = ProcessSource().read(detail=True)
 root, own = found[int(sys.argv[2])], found[os.getpid()]
 print(root.environ_readable, root.exe, root.wish, sorted(root.edges), own.environ_readable, own.wish)
 print([edge.split(":")[0] for edge in own.edges if "pipe" in edge])
+everybody = Policy("head", own_uid=os.getuid(), multi_user=True, min_uid=0)
+judged = candidate_for(found, root.pid, node="head", policy=everybody)
+print("UNREADABLE" in [one.reason for one in judged.obstacles])
 """
 
 
@@ -439,9 +444,10 @@ def test_an_ordinary_user_learns_what_it_may_and_what_it_may_not_is_marked(farm,
         timeout=60,
     )
     assert done.stderr == ""
-    first, second = done.stdout.splitlines()
+    first, second, third = done.stdout.splitlines()
     assert first == "False None None [] True allow"
     assert second == "['outside', 'outside']"
+    assert third == "True"
 
 
 def test_processes_that_come_and_go_while_it_reads_disturb_nothing(farm, source):

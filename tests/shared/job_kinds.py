@@ -61,17 +61,18 @@ class Kinds:
         path.write_text(program)
         return str(path)
 
-    def judged(self, pid: int) -> Candidate:
-        policy = Policy("head", own_uid=0, min_uid=0, licence_variables=("*LM_LICENSE_FILE",))
+    def judged(self, pid: int, **changes: object) -> Candidate:
+        """The job of that process, under a policy with these changes."""
+        policy = replace(Policy("head", own_uid=0, min_uid=0, licence_variables=("*LM_LICENSE_FILE",)), **changes)
         found = candidate_for(
             self.source.read(detail=True), pid, node="head", policy=policy, own_pids=frozenset({self.controller})
         )
         assert isinstance(found, Candidate)
         return replace(found, age_s=300.0)  # older than these seconds: a move pays
 
-    def verdict(self, pid: int) -> Reason | None:
+    def verdict(self, pid: int, rule: Rule = RULE, **policy: object) -> Reason | None:
         """What keeps a rule from moving it, if anything."""
-        found = assess(self.judged(pid), RULE, {Resource.CPU: 0.5}, (StrategyName.RESTART,))
+        found = assess(self.judged(pid, **policy), rule, {Resource.CPU: 0.5}, (StrategyName.RESTART,))
         if isinstance(found, Obstacle):
             return found.reason
         return found.waits.reason if found.waits else None
