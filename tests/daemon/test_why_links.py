@@ -1,12 +1,14 @@
 """`why` alone names the link that is broken, each broken for real under a running controller, and what mends it."""
 
 import json
+import os
 import shlex
 import subprocess
 from pathlib import Path
 
 import jsonschema
 import pytest
+from job_kinds import PYTHON, Kinds, interactive
 
 pytestmark = pytest.mark.slow
 
@@ -129,6 +131,30 @@ def test_there_is_no_candidate(chain):
     broken = chain.breaks("candidates", "NO_CANDIDATE")
     done = chain.mends(broken)
     assert (done.returncode, bool(done.stdout)) == (0, True), done.stderr
+
+
+def test_a_job_that_its_shell_waits_for_is_left_to_its_owner(chain, tmp_path):
+    """`job; touch X` under pressure in mode auto: it is the only candidate, and it is not moved."""
+    (tmp_path / "shell").mkdir()
+    kinds = Kinds(tmp_path / "shell")
+    script = kinds.script("burn_for_test.py", "open('/proc/self/comm', 'w').write('burning')\nwhile True: pass")
+    try:
+        with interactive(kinds) as terminal:
+            os.write(terminal, f"cd {kinds.root}; {PYTHON} {script}; touch X\n".encode())
+            job = kinds.appears("burning")
+            chain.start()
+            broken = chain.breaks("candidates", "SHELL_WAITING")
+            assert broken["command"] == f"grid-offloader move {job}"
+            told = chain.daemon.why(job)
+            assert (told["verdict"], told["reason"]) == ("owner_only", "SHELL_WAITING")
+            later = chain.daemon.status()["data"]["ticks"] + 10
+            chain.daemon.until(lambda: chain.daemon.status()["data"]["ticks"] > later)
+            status = chain.daemon.status()
+            assert status["rules"][0]["truth"] == "true"
+            assert status["moves_in_flight"] == status["moves_recent"] == status["notices"] == []
+            assert not (kinds.root / "X").exists()
+    finally:
+        kinds.end()
 
 
 def test_there_is_no_target(chain, load):
