@@ -4,7 +4,10 @@ A node of the test bed shows no kernel threads (they live in the machine's own p
 the same program with a real one in tests/daemon/test_daemon_e2e.py.
 """
 
+import json
 import re
+import shlex
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +85,60 @@ def test_what_must_not_move_is_refused_with_its_reason_and_exit_code(controlled)
     for load in (mine, bobs):
         controlled.one_copy(load.name, on="gpu-master")
     controlled.nothing_left()
+
+
+LOCKS = """
+import fcntl, os, sys, time
+file = open(sys.argv[1], "a")
+fcntl.flock(file, fcntl.LOCK_EX)
+with open(sys.argv[2] + ".new", "w") as ready:
+    ready.write(str(os.getpid()))
+os.rename(sys.argv[2] + ".new", sys.argv[2])
+time.sleep(600)
+"""
+
+
+def detached(bed, name, *argv):
+    """The pid of a job of alice's on the head; its last argument names the file that it writes its pid to."""
+    ready = bed.shared / f"{name}.pid"
+    ready.unlink(missing_ok=True)
+    shell = f"exec setsid --fork {shlex.join([*argv, str(ready)])} </dev/null >/dev/null 2>&1"
+    bed.exec("gpu-master", ["bash", "-c", shell], user="alice", cwd=str(bed.shared))
+    bed.wait_for(ready.exists, 20, f"{name} to run")
+    return int(ready.read_text(encoding="ascii"))
+
+
+@pytest.mark.timeout(400)
+def test_a_dry_run_finds_what_only_the_target_can_tell_and_touches_nothing(controlled):
+    """A lock on a file that both nodes see, a program on the head's own disk: all at once, before anything begins."""
+    bed = controlled.bed
+    controlled.start()
+    controlled.ready()
+    private = bed.private("gpu-master") / "program"
+    private.write_bytes(Path("/usr/bin/python3").resolve().read_bytes())
+    private.chmod(0o755)
+    own = str(bed.root / "private/program")
+    plain = bed.start_load("gpu-master", "plain", cpu=0.1)
+    locker = detached(bed, "locker", "/usr/bin/python3", "-c", LOCKS, str(bed.shared / "run.lock"))
+    both = detached(bed, "both", own, "-c", LOCKS, str(bed.shared / "other.lock"))
+    try:
+        for pid, code, reasons in (
+            (plain.pid, 0, set()),
+            (locker, REFUSED, {"LOCKED"}),
+            (both, REFUSED, {"LOCKED", "NO_EXECUTABLE"}),
+        ):
+            done = controlled.cli("move", str(pid), "-t", "gpu1", "--dry-run", "--format", "json")
+            [plan] = json.loads(done.stdout)
+            assert (done.returncode, {one["reason"] for one in plan["obstacles"]}) == (code, reasons), done.stdout
+            assert all(one["seen"] and one["remedy"] for one in plan["obstacles"])
+        status = controlled.status()
+        assert status["moves_in_flight"] == status["moves_recent"] == []
+        assert not [one for one in bed.shared.iterdir() if one.name.startswith(".grid-offload-token-")]
+        assert len(controlled.one_copy("plain", on="gpu-master")["chain"]) == 1
+        controlled.nothing_left()
+    finally:
+        for pid in (locker, both):
+            bed.exec("gpu-master", ["kill", "-9", str(pid)])
 
 
 @pytest.mark.timeout(400)
