@@ -54,6 +54,7 @@ class Image:
     gid: int
     groups: tuple[int, ...]
     stdio: Mapping[int, Stream]
+    group_names: Mapping[int, str] = field(default_factory=dict)  # of those groups, as far as they have any
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,12 @@ def _image(reader: _Reader) -> Image:
         gid=reader.integer("gid"),
         groups=reader.convert("groups", reader.get("groups", list), _integers),
         stdio={one: _stream(_Reader(stdio.get(str(one), dict), f"process.stdio.{one}.")) for one in range(3)},
+        group_names=reader.convert("group_names", reader.get("group_names", dict, {}), _names),
     )
+
+
+def _names(values: dict[str, str]) -> dict[int, str]:
+    return {int(number): str(name) for number, name in values.items()}
 
 
 def _integers(values: list[int]) -> tuple[int, ...]:

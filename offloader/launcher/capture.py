@@ -6,7 +6,9 @@ stdio.py, check.py). Byte strings are base64.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import grp
 import os
 import pwd
 import resource
@@ -108,6 +110,7 @@ def _read(pid: int) -> Document:
         "uid": identity["uid"],
         "gid": int(gids[0]),
         "groups": [int(group) for group in status["Groups"].split()],
+        "group_names": _group_names([gids[0], *status["Groups"].split()]),
         "stdio": {str(number): _stream(pid, number) for number in (0, 1, 2)},
     }
 
@@ -117,6 +120,14 @@ def _user(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         raise LauncherError("IDENTITY_MISMATCH", f"uid {uid} has no name on this node") from None
+
+
+def _group_names(gids: list[str]) -> dict[str, str]:
+    names = {}
+    for gid in gids:
+        with contextlib.suppress(KeyError):  # a group without a name is known by its number alone
+            names[gid] = grp.getgrgid(int(gid)).gr_name
+    return names
 
 
 def _argv_genuine(pid: int, argv: list[bytes], environ: list[bytes], cwd: bytes, exe: bytes) -> bool:

@@ -66,8 +66,10 @@ def _answer_from_child(image: Image, answer: Callable[[], Document], writing: in
         os._exit(0)
 
 
-def _whole(capsule: Capsule, around: Surroundings, memory_bytes: int) -> Document:
-    """Everything, seen with the eyes of this process."""
+def _whole(capsule: Capsule, around: Surroundings | None, memory_bytes: int) -> Document:
+    """Everything, seen with the eyes of this process. Without surroundings this node is the job's own source."""
+    gained, told = _groups(capsule.image) if around is not None else ([], [])
+    around = around or Surroundings()
     capsule = replace(capsule, shared=capsule.shared | around.shared())
     openings, _, notes = stdio.plan(capsule.image, capsule.shared, redirect=capsule.redirect_output)
     found, more = around.judge(capsule.shared)
@@ -75,11 +77,22 @@ def _whole(capsule: Capsule, around: Surroundings, memory_bytes: int) -> Documen
     found += [obstacle("NO_ROOM", memory, "choose another node, or wait")] if memory else []
     found += [obstacle("NO_ROOM", disk, "make room there")] if disk else []
     return {
-        "obstacles": [*_obstacles(capsule, {file.path for file in around.files}), *found],
-        "notes": notes + more,
+        "obstacles": [*_obstacles(capsule, {file.path for file in around.files}), *gained, *found],
+        "notes": notes + more + told,
         "shared": sorted(capsule.shared),
         "streams": {str(number): opening.how for number, opening in openings.items()},
     }
+
+
+def _groups(image: Image) -> tuple[list[Document], list[str]]:
+    """Rights that this node would add: refused where they lead to root, else told (`render`, where there are GPUs)."""
+    gained = owner.gained(image)
+    mighty = [name for name in gained if name in owner.ALMOST_ROOT]
+    if mighty:
+        seen = f"{image.user} is in {', '.join(mighty)} on this node and not at the source, and would have its rights"
+        remedy = f"take {image.user} out of that group on this node, or add it at the source"
+        return [obstacle("IDENTITY_MISMATCH", seen, remedy)], []
+    return [], [f"it will have the groups {', '.join(gained)}, which it has not at the source"] if gained else []
 
 
 def _obstacles(capsule: Capsule, judged: Container[bytes] = ()) -> list[Document]:
@@ -141,7 +154,7 @@ def main(arguments: list[str]) -> Document:
     document = decode(data)
     capsule = load(document.get("capsule", {}))
     try:
-        around = surroundings.load(document["survey"]) if "survey" in document else Surroundings()
+        around = surroundings.load(document["survey"]) if "survey" in document else None
         needed = int(document.get("memory_bytes", 0))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LauncherError("BAD_CAPSULE", f"survey: {error!r}") from error

@@ -1,14 +1,23 @@
-"""Becoming the job's owner: name and uid must agree on both nodes, and nothing is gained on the way."""
+"""Becoming the job's owner: name and uid must agree on both nodes, and nothing is gained on the way.
+
+A group is the same one when number and name agree. Without root a launcher cannot give its groups up: `gained` tells.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import grp
 import os
 import pwd
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from .kernel import no_new_privileges
 
-__all__ = ["Account", "Owner", "become", "mismatch"]
+__all__ = ["ALMOST_ROOT", "Account", "Owner", "become", "gained", "mismatch"]
+
+ALMOST_ROOT = frozenset({"root", "docker", "lxd", "incus-admin", "libvirt", "disk", "shadow", "kmem"})
+"""Groups whose members can make themselves root."""
 
 
 class Owner(Protocol):
@@ -30,6 +39,10 @@ class Owner(Protocol):
     def groups(self) -> tuple[int, ...]:
         """The job's supplementary groups."""
 
+    @property
+    def group_names(self) -> Mapping[int, str]:
+        """What its groups are called at the source; of one that is missing only the number is known."""
+
 
 class Account(NamedTuple):
     """An owner by itself."""
@@ -38,6 +51,7 @@ class Account(NamedTuple):
     uid: int
     gid: int
     groups: tuple[int, ...]
+    group_names: Mapping[int, str] = {}
 
 
 def mismatch(image: Owner) -> str | None:
@@ -52,6 +66,27 @@ def mismatch(image: Owner) -> str | None:
         return _ours(image)
     if image.gid not in os.getgrouplist(here.pw_name, here.pw_gid):
         return f"{image.user} is not in group {image.gid} on this node"
+    if not _same(image.gid, image):
+        there = image.group_names[image.gid]
+        return f"group {image.gid} is {there} on the source and {_name(image.gid) or 'nobody'} on this node"
+    return None
+
+
+def gained(image: Owner) -> tuple[str, ...]:
+    """The groups that the job would have here and has not at the source: names, or numbers where there is none."""
+    if os.geteuid() == 0:
+        return ()
+    mine = {image.gid, *image.groups}
+    return tuple(sorted(_name(gid) or str(gid) for gid in os.getgroups() if gid not in mine or not _same(gid, image)))
+
+
+def _same(gid: int, image: Owner) -> bool:
+    return image.group_names.get(gid) in (None, _name(gid))
+
+
+def _name(gid: int) -> str | None:
+    with contextlib.suppress(KeyError):
+        return grp.getgrgid(gid).gr_name
     return None
 
 
@@ -67,8 +102,8 @@ def _ours(image: Owner) -> str | None:
 def become(image: Owner) -> None:
     """Drop to the owner for good. Groups: those of this node that it also had at the source. Raises OSError."""
     if os.geteuid() == 0:
-        allowed = os.getgrouplist(image.user, image.gid)
-        os.setgroups(sorted(set(allowed) & {image.gid, *image.groups}))
+        allowed = {gid for gid in os.getgrouplist(image.user, image.gid) if _same(gid, image)}
+        os.setgroups(sorted(allowed & {image.gid, *image.groups}))
         os.setresgid(image.gid, image.gid, image.gid)
         os.setresuid(image.uid, image.uid, image.uid)
     no_new_privileges()

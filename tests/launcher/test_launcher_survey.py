@@ -251,14 +251,17 @@ def test_an_ended_process_or_no_number_is_refused(bench):
     assert bench.verb("survey")["error"] == "USAGE"
 
 
+NOTHING_IN_HAND = {"terminal": False} | {
+    kind: [] for kind in ("files", "programs", "libraries", "directories", "devices", "tokens")
+}
 PASSWD = "root:x:0:0::/root:/bin/sh\n{name}:x:1001:1001::/:/bin/sh\n"
-GROUP = "root:x:0:\n{name}:x:1001:\ndocker:x:1500:{docker}\nusers:x:1600:{name}\n"
+GROUP = "root:x:0:\n{name}:x:1001:\n{group}:x:1500:{member}\nusers:x:1600:{name}\n"
 
 
-def accounts(bench, node, name, docker=""):
-    """Shell that makes a mount namespace a node with its own accounts."""
+def accounts(bench, node, name, docker="", group="docker"):
+    """Shell that makes a mount namespace a node with its own accounts; `docker`: who is in group 1500."""
     for kind, text in (("passwd", PASSWD), ("group", GROUP)):
-        (bench.root / f"{node}.{kind}").write_text(text.format(name=name, docker=docker))
+        (bench.root / f"{node}.{kind}").write_text(text.format(name=name, member=docker, group=group))
     mounts = [f"mount --bind {bench.root}/{node}.{kind} /etc/{kind}" for kind in ("passwd", "group")]
     return "; ".join(mounts)
 
@@ -286,10 +289,12 @@ def test_a_uid_that_is_somebody_elses_at_the_target_is_refused(bench):
     assert answer["obstacles"][0]["remedy"]
 
 
-def test_a_group_that_she_has_only_at_the_target_is_not_acquired(bench):
-    """docker there would make her root there; her group of both nodes stays hers."""
-    process = bench.sleeper(user=1001, group=1001, extra_groups=[1600])
-    capsule = captured_on(bench, accounts(bench, "head", "alice"), process.pid)
+@pytest.mark.parametrize("number", ["only at the target", "another group's at the source"])
+def test_a_group_that_she_has_only_at_the_target_is_not_acquired(bench, number):
+    """docker there would make her root there; her group of both nodes stays hers. Numbers alone are no groups."""
+    taken = [1500] if number.startswith("another") else []
+    process = bench.sleeper(user=1001, group=1001, extra_groups=[1600, *taken])
+    capsule = captured_on(bench, accounts(bench, "head", "alice", docker="alice", group="video"), process.pid)
     target = accounts(bench, "worker", "alice", docker="alice")
     directory = bench.place(capsule)
     namespace = ["unshare", "--mount", "sh", "-ec", f'{target}\nexec "$@"', "sh"]
@@ -314,6 +319,33 @@ def test_a_group_that_she_has_only_at_the_target_is_not_acquired(bench):
     finally:
         role.terminate()
         role.wait(20)
+
+
+def test_a_primary_group_that_is_another_one_at_the_target_is_refused(bench):
+    process = bench.sleeper(user=1001, group=1600, extra_groups=[])
+    capsule = captured_on(bench, accounts(bench, "head", "alice"), process.pid)
+    capsule["process"]["group_names"]["1600"] = "staff"
+    answer = elsewhere(bench, accounts(bench, "worker", "alice"), {"capsule": capsule})
+    assert codes(answer) == ["IDENTITY_MISMATCH"]
+    assert "staff" in answer["obstacles"][0]["seen"]
+    assert "users" in answer["obstacles"][0]["seen"]
+
+
+@pytest.mark.parametrize(("group", "found"), [("docker", ["IDENTITY_MISMATCH"]), ("render", [])])
+def test_without_root_a_group_of_the_target_cannot_be_given_up_and_is_refused_or_told(bench, group, found):
+    """The launcher runs as her own account there. What makes her root is in the way, what a GPU needs is only told."""
+    process = bench.sleeper(user=1001, group=1001, extra_groups=[1600], cwd="/")
+    capsule = captured_on(bench, accounts(bench, "head", "alice", group=group), process.pid)
+    worker = accounts(bench, "worker", "alice", docker="alice", group=group)
+    become = f"{worker}; set -- setpriv --reuid=1001 --regid=1001"
+    asked = {"capsule": capsule, "survey": NOTHING_IN_HAND}
+    same = elsewhere(bench, f'{become} --groups=1600 "$@"', asked)
+    assert (codes(same), same["notes"]) == ([], [])
+    more = elsewhere(bench, f'{become} --init-groups "$@"', asked)
+    assert codes(more) == found
+    assert any(group in text for text in [*(one["seen"] for one in more["obstacles"]), *more["notes"]])
+    again_at_its_source = elsewhere(bench, f'{become} --init-groups "$@"', {"capsule": capsule})
+    assert codes(again_at_its_source) == []
 
 
 def test_a_job_that_runs_no_more_is_vouched_for_from_its_capsule(bench):
