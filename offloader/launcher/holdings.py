@@ -109,7 +109,9 @@ class Holdings:
 
 
 def _listed(found: dict[bytes, Document]) -> list[Document]:
-    return [{"path": pack_bytes(path), **found[path]} for path in sorted(found)[:_MOST]]
+    """What counts most comes first: of a job with more open files none that is locked or written may be left out."""
+    first = sorted(found, key=lambda path: (not found[path].get("locked"), not found[path].get("writable"), path))
+    return [{"path": pack_bytes(path), **found[path]} for path in first[:_MOST]]
 
 
 def _flags_and_locks(pid: int, number: str) -> tuple[int, bool]:

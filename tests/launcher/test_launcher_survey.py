@@ -151,6 +151,15 @@ def test_a_locked_file_that_the_target_sees_is_in_the_way_one_that_it_does_not_i
     assert any("guards nothing" in note for note in apart["notes"])
 
 
+def test_of_very_many_open_files_the_locked_one_is_not_overlooked(bench):
+    many = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))\n"
+    many += "import sys\nkept = [open(f'{sys.argv[2]}/{n:05}', 'w+').close() or open(f'{sys.argv[2]}/{n:05}') "
+    many += "for n in range(1100)]"
+    data = folder(bench, "data")
+    process = bench.python(f"{many}\n{LOCKS}", str(data / "run.lock"), str(data))
+    assert codes(judged(bench, process.pid)) == ["LOCKED"]
+
+
 def test_the_standard_output_may_be_the_locked_file(bench):
     with (bench.root / "out").open("w") as out:
         process = bench.python("import fcntl, time\nfcntl.flock(1, fcntl.LOCK_EX)\nup()\ntime.sleep(1000)", stdout=out)
