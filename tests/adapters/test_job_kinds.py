@@ -127,21 +127,47 @@ def test_a_command_line_that_was_written_over_starts_nothing_again(kinds):
 WRITABLE = [one for one in cgroups.find() if os.access(one.mount, os.W_OK)]
 
 
-@pytest.mark.skipif(not WRITABLE, reason="no control group may be made here")
-@pytest.mark.parametrize("path", ["docker/{}", "system.slice/docker-{}.scope", "kubepods.slice/cri-containerd-{}"])
-def test_what_runs_in_a_container_is_for_its_own_tools(kinds, path):
-    inside, pid = path.format("ab" * 32), kinds.python("")
-    assert kinds.verdict(pid) is None
+@contextlib.contextmanager
+def inside(pid: int, path: str) -> Iterator[None]:
+    """The process in a control group of that path, as a service manager or container runtime puts it there."""
     with contextlib.ExitStack() as made:
         for hierarchy in WRITABLE:
-            top, directory = Path(hierarchy.mount), Path(hierarchy.mount) / inside
-            for folder in (directory.parent, directory):
+            directory = Path(hierarchy.mount) / path
+            for folder in (*reversed(directory.parents), directory):
                 if not folder.exists():
                     folder.mkdir()
                     made.callback(folder.rmdir)
-            made.callback(hierarchy.move, pid, top)
+            made.callback(hierarchy.move, pid, Path(hierarchy.mount))
             assert hierarchy.move(pid, directory)
+        yield
+
+
+grouped = pytest.mark.skipif(not WRITABLE, reason="no control group may be made here")
+
+
+@grouped
+@pytest.mark.parametrize("path", ["docker/{}", "system.slice/docker-{}.scope", "kubepods.slice/cri-containerd-{}"])
+def test_what_runs_in_a_container_is_for_its_own_tools(kinds, path):
+    pid = kinds.python("")
+    assert kinds.verdict(pid) is None
+    with inside(pid, path.format("ab" * 32)):
         assert kinds.verdict(pid) is Reason.CONTAINER
+
+
+@grouped
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("system.slice/simulation.service", Reason.SUPERVISED),
+        ("user.slice/user-1000.slice/user@1000.service/app.slice/sync.service", Reason.SUPERVISED),
+        ("user.slice/user-1000.slice/session-3.scope", None),
+    ],
+)
+def test_what_systemd_runs_as_a_service_would_be_started_again(kinds, path, reason):
+    pid = kinds.python("")
+    with inside(pid, path):
+        assert kinds.verdict(pid) is reason
+        assert kinds.judged(pid).obstacles == ()
 
 
 def test_what_a_supervisor_would_start_again_is_supervised(kinds):
