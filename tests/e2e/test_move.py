@@ -1,6 +1,7 @@
 """`grid-offloader move` on the test bed: what arrives at the target, and what is left at the source."""
 
 import os
+import shlex
 
 import pytest
 
@@ -109,4 +110,39 @@ def test_a_moved_job_arrives_as_it_was_writes_its_output_and_leaves_its_exit_cod
     assert (over["state"], over["job_state"], over["exit_code"], over["signal"]) == ("done", "succeeded", 0, None)
     moved_output = load.output.read_text().rpartition("on gpu-master\n")[2]
     assert controlled.ok("logs", move["id"]) == moved_output
+    controlled.nothing_left()
+
+
+TRUNCATES = """\
+exec 9>"$2"
+case "${OFFLOADING_TASK_ID##*.}" in 1) exit 1 ;; esac
+echo $$ >"$1"
+for n in $(seq 30); do echo "line $n" >&9; sleep 0.5; done
+"""
+
+
+@pytest.mark.timeout(300)
+def test_a_successor_that_truncates_the_shared_output_and_fails_costs_no_data(controlled):
+    """Thawed onto it, the original would write on behind a hole: it starts again at its source and completes there."""
+    bed = controlled.bed
+    controlled.start()
+    controlled.ready()
+    script, ready, output = (bed.shared / f"truncates.{kind}" for kind in ("sh", "pid", "out"))
+    script.write_text(TRUNCATES, encoding="ascii")
+    for one in (ready, output):
+        one.unlink(missing_ok=True)
+    job = shlex.join(["/bin/sh", str(script), str(ready), str(output)])
+    detached = f"exec setsid --fork {job} </dev/null >/dev/null 2>&1"
+    bed.exec("gpu-master", ["bash", "-c", detached], user="alice", cwd=str(bed.shared))
+    bed.wait_for(lambda: output.exists() and "line 2\n" in output.read_text(), 30, "its first lines")
+    move = controlled.start_move(int(ready.read_text()), "gpu1")
+    final = controlled.final(move)
+    assert final["state"] == "rolled_back", final
+    assert str(output) in final["detail"]
+    over = bed.wait_for(
+        lambda: found if (found := controlled.move(move))["job_state"] not in ("running", None) else None, 60, "its end"
+    )
+    assert (over["job_state"], over["exit_code"]) == ("succeeded", 0), over
+    assert output.read_text() == "".join(f"line {n}\n" for n in range(1, 31))
+    assert [one["node"] for one in over["attempts"]] == ["gpu-master", "gpu1", "gpu-master"]
     controlled.nothing_left()
