@@ -19,7 +19,8 @@ ANYWHERE: Nodes = frozenset({"gpu-master", "gpu1", "gpu2"})
 GROUPS = {
     "before freezing": STATES[: STATES.index("frozen")],
     "frozen": ("frozen", "saved"),
-    "launched": ("go", "proven"),
+    "launched": ("go",),
+    "proven": ("proven",),
     "owning": ("owning",),
     "owned": ("owned", "ended", "done"),
 }
@@ -56,20 +57,20 @@ ENDS = {
 }
 
 TABLE = {
-    # fault               before freezing   frozen    launched  owning    owned
-    "controller-kill":   ("here",           "here",   "here",   "there",  "there"),
-    "launcher-kill":     ("here",           "here",   "here",   "here",   "again"),
-    "raylet-kill":       ("either",         "here",   "here",   "again",  "again"),
-    "node-kill":         ("either",         "here",   "here",   "here",   "again"),
-    "partition":         ("either",         "here",   "here",   "either", "there"),
-    "head-cycle":        ("ended",          "again",  "again",  "again",  "again"),
-    "original-kill":     ("ended",          "again",  "again",  "again",  "there"),
-    "original-oom":      ("ended",          "again",  "again",  "again",  "there"),
-    "sshd-down":         ("either",         "here",   "either", "either", "there"),
-    "ray-restart":       ("either",         "here",   "here",   "again",  "again"),
-    "disk-full":         ("either",         "either", "either", "there",  "there"),
+    # fault               before freezing   frozen    launched  proven    owning    owned
+    "controller-kill":   ("here",          "here",   "here",   "here",   "there",  "there"),
+    "launcher-kill":     ("here",          "here",   "here",   "here",   "here",   "again"),
+    "raylet-kill":       ("either",        "here",   "here",   "again",  "again",  "again"),
+    "node-kill":         ("either",        "here",   "here",   "here",   "here",   "again"),
+    "partition":         ("either",        "here",   "here",   "here",   "either", "there"),
+    "head-cycle":        ("ended",         "again",  "again",  "again",  "again",  "again"),
+    "original-kill":     ("ended",         "again",  "again",  "again",  "again",  "there"),
+    "original-oom":      ("ended",         "again",  "again",  "again",  "again",  "there"),
+    "sshd-down":         ("either",        "here",   "either", "either", "either", "there"),
+    "ray-restart":       ("either",        "here",   "here",   "again",  "again",  "again"),
+    "disk-full":         ("either",        "either", "either", "either", "there",  "there"),
 }  # fmt: skip
-"""Ray takes a second to end what it ran: a hand-off that was about to ask may still get its answer, hence *again*."""
+"""Ray takes a second to end what it ran: a hand-off that asks for ownership by then gets its answer, hence *again*."""
 
 OFF = ("head-cycle",)
 OUT_OF_REACH = ("partition", "sshd-down", "node-kill")

@@ -1,6 +1,9 @@
-"""Lack of memory where the originals run: a small control group (v1 memory controller) that a hog fills.
+"""Lack of memory where the originals run: a small control group (v1 memory controller) that hogs fill.
 
-Sources: the kernel's Documentation/admin-guide/cgroup-v1/memory.rst; proc(5), oom_score_adj.
+Several of them: the kernel chooses by memory held plus oom_score_adj thousandths of the limit, rounded down, so one hog
+that holds all of it counts for more than an original at 1000.
+
+Sources: the kernel's Documentation/admin-guide/cgroup-v1/memory.rst; proc(5), oom_score_adj; mm/oom_kill.c, oom_badness.
 """
 
 import subprocess
@@ -24,6 +27,7 @@ while True:
     held.append(bytearray(b"x" * (1 << 20)))
     time.sleep(0.002)
 """
+HOGS = 4
 KILLED_S = 20
 
 
@@ -53,12 +57,14 @@ def exhaust(rig: Rig, pids: list[int]) -> None:
     directory = _directory(rig)
     present = set(map(int, (directory / "cgroup.procs").read_text(encoding="ascii").split())) & set(pids)
     wanted = _killed(directory) + len(present)
-    hog = subprocess.Popen([sys.executable, "-I", "-c", HOG, str(directory)], stdin=subprocess.DEVNULL)
+    command = [sys.executable, "-I", "-c", HOG, str(directory)]
+    hogs = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for _ in range(HOGS)]
     try:
         wait_until(lambda: _killed(directory) >= wanted, KILLED_S, "the kernel to kill for lack of memory")
     finally:
-        hog.kill()  # with nobody left to kill it would wait for memory for ever
-        hog.wait()
+        for hog in hogs:
+            hog.kill()  # with nobody left to kill it would wait for memory for ever
+            hog.wait()
 
 
 def _killed(directory: Path) -> int:
