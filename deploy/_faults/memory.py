@@ -3,7 +3,7 @@
 Several of them: the kernel chooses by memory held plus oom_score_adj thousandths of the limit, rounded down, so one hog
 that holds all of it counts for more than an original at 1000.
 
-Sources: the kernel's Documentation/admin-guide/cgroup-v1/memory.rst; proc(5), oom_score_adj; mm/oom_kill.c, oom_badness.
+Sources: the kernel's Documentation/admin-guide/cgroup-v1/memory.rst; proc(5), oom_score_adj; mm/oom_kill.c.
 """
 
 import subprocess

@@ -38,10 +38,10 @@ TRANSITIONS: Mapping[MoveState, frozenset[MoveState]] = MappingProxyType(
             state: frozenset({following, MoveState.ROLLING_BACK})
             for state, following in zip(_BEFORE_OWNING, ORDER[1:], strict=False)
         },
-        # Back from owning only when the launcher was proven not to own; neither side to be found is lost, not guessed.
-        MoveState.OWNING: frozenset({MoveState.OWNED, MoveState.ROLLING_BACK, MoveState.LOST}),
-        MoveState.OWNED: frozenset({MoveState.ENDED, MoveState.DONE, MoveState.LOST}),
-        MoveState.ENDED: frozenset({MoveState.DONE, MoveState.LOST}),
+        # Back from owning only when the launcher was proven not to own.
+        MoveState.OWNING: frozenset({MoveState.OWNED, MoveState.ROLLING_BACK}),
+        MoveState.OWNED: frozenset({MoveState.ENDED}),
+        MoveState.ENDED: frozenset({MoveState.DONE}),
         # A roll-back may find that the original died meanwhile (its owner, the OOM killer, a reboot): then it is lost.
         MoveState.ROLLING_BACK: frozenset({MoveState.ROLLED_BACK, MoveState.LOST}),
         MoveState.DONE: frozenset(),

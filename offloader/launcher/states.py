@@ -19,11 +19,11 @@ HOLD: dict[str, frozenset[str]] = {
 GUARD: dict[str, frozenset[str]] = {
     "": frozenset({"armed"}),
     "armed": frozenset({"freezing", "thawed", "gone"}),
-    "freezing": frozenset({"frozen", "armed", "gone"}),
+    "freezing": frozenset({"frozen", "armed"}),
     "frozen": frozenset({"holding", "thawed", "changed", "ended", "gone"}),
     "holding": frozenset({"frozen", "ended", "gone"}),
-    "changed": frozenset({"frozen", "holding", "thawed", "ended", "gone"}),
-    "thawed": frozenset({"gone"}),
+    "changed": frozenset({"holding", "thawed", "ended", "gone"}),
+    "thawed": frozenset(),
     "ended": frozenset(),
     "gone": frozenset({"ended"}),
 }

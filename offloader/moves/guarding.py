@@ -111,8 +111,11 @@ class Guard:
             raise Stopped(Reason.WATCHDOG_LOST, f"the original was not frozen any more ({event['event']})")
 
     async def unhold(self) -> None:
-        """The successor was proven not to own and dead: the ordinary watchdog rule holds again."""
-        await self._ask("unhold", "frozen", "thawed", "gone", timeout_s=self._timings.own_s)
+        """The successor was proven not to own and dead: the ordinary watchdog rule holds again.
+
+        Asked once more after a lost answer, the watchdog may have acted by that rule meanwhile: all its ends will do.
+        """
+        await self._ask("unhold", "frozen", "changed", "thawed", "gone", timeout_s=self._timings.own_s)
 
     async def thaw(self) -> tuple[str, ...]:
         """Let the original run again. Returns the files that changed meanwhile: not empty means it is still frozen."""

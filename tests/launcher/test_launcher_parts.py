@@ -92,7 +92,7 @@ def test_every_state_can_be_reached_and_left_or_is_an_end(table):
         reached |= more
     assert reached == table.keys()
     ends = {state for state, after in table.items() if not after}
-    assert ends == ({"exited", "aborted", "failed"} if table is HOLD else {"ended"})
+    assert ends == ({"exited", "aborted", "failed"} if table is HOLD else {"ended", "thawed"})
 
 
 def test_an_impossible_transition_is_a_bug_that_shows():
