@@ -72,7 +72,7 @@ def resumed(world: World, rules: Rules) -> World:
     return world._replace(at=past.get(world.journal, "back"))
 
 
-def _step(world: World, rules: Rules) -> Iterator[tuple[str, World]]:  # noqa: C901, PLR0912
+def _step(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
     match world.at:
         case "place":
             for ok, after in verb(world, _placed):
@@ -132,7 +132,7 @@ def _expect(world: World, event: int, then: str) -> Iterator[tuple[str, World]]:
         yield "heard of the successor's end", world._replace(at="back")
 
 
-def _past_ownership(world: World, rules: Rules) -> Iterator[tuple[str, World]]:  # noqa: C901, PLR0912 (one case a step)
+def _past_ownership(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
     match world.at:
         case "hold" if not rules.has("hold"):
             yield "no hold", world._replace(at="own")

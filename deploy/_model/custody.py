@@ -64,7 +64,7 @@ def _follow(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
         yield "fence: it has vanished", with_attempt(pending, number, attempt._replace(child=False))
 
 
-def _start_again(world: World, rules: Rules) -> Iterator[tuple[str, World]]:  # noqa: C901, PLR0912
+def _start_again(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
     """A later attempt: the same protocol, less the original."""
     number = len(world.attempts) - 1
     stopped = world._replace(at="revoke")

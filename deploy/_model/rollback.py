@@ -19,7 +19,7 @@ from _model.world import (
 __all__ = ["confirm_dead", "roll_back"]
 
 
-def roll_back(world: World, rules: Rules) -> Iterator[tuple[str, World]]:  # noqa: C901
+def roll_back(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
     """The next step behind a move that was stopped."""
     match world.at:
         case "back":
@@ -45,7 +45,7 @@ def roll_back(world: World, rules: Rules) -> Iterator[tuple[str, World]]:  # noq
             yield f"journal: {world.at}", rules.seen.journalled(world, world.at)._replace(at="settle")
 
 
-def confirm_dead(world: World, rules: Rules) -> Iterator[tuple[str, World]]:  # noqa: C901
+def confirm_dead(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
     dead, owns = _found(world)
     if not rules.has("dead_before_thaw"):
         yield "taken for dead", lost(world)._replace(at=dead)

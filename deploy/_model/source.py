@@ -61,7 +61,7 @@ def asked(world: World, do: str, rules: Rules) -> Iterator[tuple[str, World]]:
                 yield answer, after
 
 
-def outcomes(world: World, do: str, rules: Rules) -> Iterator[tuple[str, World]]:  # noqa: C901
+def outcomes(world: World, do: str, rules: Rules) -> Iterator[tuple[str, World]]:
     """What may become of one message, and the answer; a guard that dies in the middle gives none."""
     state = world.guard
     match do:

@@ -17,10 +17,12 @@ from offloader.launcher.states import GUARD, HOLD
 from offloader.model import MoveState
 
 __all__ = [
-    "ATTEMPTS",
+    "CONTACT_S",
     "FROZEN",
     "LEASED",
+    "LEASE_S",
     "SAFEGUARDS",
+    "SLOT_S",
     "Attempt",
     "Rules",
     "Seen",
@@ -30,8 +32,7 @@ __all__ = [
     "first",
 ]
 
-ATTEMPTS = 2
-"""Attempts of one job elsewhere, or started again: enough for one to meet what another left behind."""
+SLOT_S, LEASE_S, CONTACT_S = 5, 10, 15
 
 LEASED = frozenset({"held", "launched", "proven"})
 FROZEN = frozenset({"frozen", "holding", "changed"})

@@ -190,7 +190,7 @@ class Guard:
         self._freezer = way
         try:
             way.freeze(self._members, started + self._config.freeze_s, self._note_freezing)
-            self._enter_durably("frozen")
+            self._note_frozen()
         except BaseException:
             if self._state == "freezing":
                 way.thaw(self._members)
@@ -206,6 +206,11 @@ class Guard:
             self._enter_durably("freezing")
         elif not self._write():
             raise LauncherError("JOURNAL_FAILED", "the state file cannot be written")
+
+    def _note_frozen(self) -> None:
+        if self._state == "armed":  # the job ended a moment ago: no process had to be stopped
+            raise LauncherError("FREEZE_FAILED", "nobody is left to be frozen")
+        self._enter_durably("frozen")
 
     def _record(self) -> Document:
         if self._state not in _FROZEN:
