@@ -66,11 +66,11 @@ def journal(tmp_path):
 
 def advance(journal: Journal, move: Move, to: MoveState) -> Move:
     """Take a move along the order, or back."""
-    back = {MoveState.ROLLED_BACK: MoveState.PLANNED, MoveState.LOST: MoveState.OWNED}.get(to)
+    back = {MoveState.ROLLED_BACK: MoveState.PLANNED, MoveState.LOST: MoveState.OWNING}.get(to)
     last = back or to
     for number, state in enumerate(ORDER[1 : ORDER.index(last) + 1], start=3):
         move = journal.transition(move.id, state, t=float(number))
-    if to is MoveState.ROLLED_BACK:
+    if back:
         journal.transition(move.id, MoveState.ROLLING_BACK, t=20.0)
     return journal.transition(move.id, to, t=21.0) if back else move
 

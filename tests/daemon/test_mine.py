@@ -61,7 +61,7 @@ async def test_one_under_way_can_be_taken_back(world: World) -> None:
 
 
 async def test_one_that_was_lost_runs_nowhere(world: World) -> None:
-    await moved(world, *WAY[:9], MoveState.LOST, reason=Reason.LINK_LOST)
+    await moved(world, *WAY[:9], MoveState.ROLLING_BACK, MoveState.LOST, reason=Reason.LINK_LOST)
     [told] = (await world.desk.mine(ALICE))["moves"]
     assert told["where"] is None
 

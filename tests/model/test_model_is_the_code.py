@@ -180,7 +180,7 @@ def lease_with(slots, asked_slots_ago=()):
 
 HOLD_CASES = [
     (state, slots, do)
-    for state, slots, do in itertools.product(HOLD.keys() - {""}, (-1, 0, 1), ("go", "own", "abort"))
+    for state, slots, do in itertools.product(sorted(HOLD.keys() - {""}), (-1, 0, 1), ("go", "own", "abort"))
     if state == "held" or (slots >= 0) == (state in ("launched", "proven"))
 ]
 
