@@ -296,3 +296,21 @@ async def second_life(world: World) -> None:
     world.mover, world.journal, world.finished = again.mover, again.journal, again.finished
     again.witness.close()
     await again.mover.recover()
+
+
+async def test_a_submission_that_waits_too_long_costs_the_original_nothing_and_finds_nothing_to_run_later(world):
+    world.backend.hold_pending = True
+    with_tools(world, timings=replace(world.tools.timings, hold_s=1.0))
+    original = world.start_load()
+    move = await world.mover.start(world.plan(original.pid))
+    ended = await world.final(move)
+    assert (ended.state, ended.reason) == (MoveState.ROLLED_BACK, Reason.HOLD_TIMEOUT)
+    assert "frozen" not in world.states(move)
+    (entry,) = world.backend.entries.values()
+    world.backend.hold_pending = False
+    world.backend._start(entry)  # its backend starts it after all
+    async with asyncio.timeout(20):
+        while not entry.status.state.final:
+            await asyncio.sleep(0.05)
+    assert entry.status.exit_code == 3, "no capsule to claim"
+    assert {record["pid"] for record in world.witness.records} == {original.pid}
