@@ -1,0 +1,6 @@
+"""The model's nodes, for the real controller; see controller_simulation."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
