@@ -87,11 +87,18 @@ class _Launch:
 
     async def _over(self) -> str | None:
         if self.attempt.submission_id is None:
-            return None
+            return await self._launcher_over()
         status = await self.tools.backends[self.attempt.backend].status(self.attempt.submission_id)
         if status.state in (SubmissionState.FAILED, SubmissionState.STOPPED, SubmissionState.SUCCEEDED):
             return f"{self.attempt.backend} says that the submission {status.state}: {status.message}"
         return None
+
+    async def _launcher_over(self) -> str | None:
+        """At the source no backend says that the launcher has ended before it was reached: its own record does."""
+        record = await _record(self.tools, self.attempt)
+        if record.get("launcher_alive") or record.get("state") not in ("held", "failed", "aborted"):
+            return None  # also one that is just starting
+        return f"its launcher has ended ({record['state']}): {record.get('detail') or record.get('reason', 'killed')}"
 
     async def own(self) -> bool:
         """Until there is an answer: silence says nothing about who owns."""
