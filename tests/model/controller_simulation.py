@@ -42,8 +42,8 @@ from offloader.strategies import STRATEGIES
 
 __all__ = ["CALM_S", "Told", "simulate"]
 
-CALM_S = 900.0
-"""Longer than any pause and queue of the controller, several of them in a row."""
+CALM_S = 100.0
+"""60 s (safety.md, Hand-off 10), and pauses between tries to start again that a storm before has lengthened."""
 
 STAYS_S = 40.0
 """What is well has to stay so."""
