@@ -115,13 +115,18 @@ def _start_keeper(directory: Path) -> None:
         select.select([guard], [], [])
         os.close(guard)
         os.setsid()
-        if (read_json(directory / "state.json") or {}).get("state") not in {None, *_OVER}:
+        if _still_needed(read_json(directory / "state.json") or {}):
             _serve(directory, None, detach.not_waited_for)
     except BaseException:  # noqa: BLE001 (the last frame of a process: leave a trace, then end)
         traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(0)
+
+
+def _still_needed(memory: Document) -> bool:
+    """Whether the guard that wrote this left anything behind; what was frozen before this boot is gone with it."""
+    return memory.get("state") not in {None, *_OVER} and memory.get("boot_id") == proc.boot_id()
 
 
 def _survive() -> None:

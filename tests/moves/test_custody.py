@@ -5,7 +5,7 @@ import json
 import os
 import signal
 from asyncio.subprocess import DEVNULL
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -296,6 +296,16 @@ async def test_a_cancel_reaches_a_job_whose_worker_was_out_of_reach(world, monke
     assert len(world.journal.attempts(move.job)) == 2
 
 
+def busy_with(directory: str) -> list[str]:
+    """The processes whose command line names that directory."""
+    lines = {entry.name: entry / "cmdline" for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    found = []
+    for pid, line in lines.items():
+        with suppress(OSError):
+            found += [pid] * (os.fsencode(directory) in line.read_bytes().split(b"\0"))
+    return found
+
+
 def power_cycle(world, move, original):
     """What a reboot of the head leaves: the directory of a guard of another boot; no guard, no original."""
 
@@ -310,6 +320,8 @@ def power_cycle(world, move, original):
         for freeze in Path("/sys/fs/cgroup").rglob(f"grid-offload-{move.id}/cgroup.freeze"):
             freeze.write_text("0")
         await asyncio.to_thread(original.wait, 10)
+        for directory in Path("/sys/fs/cgroup").rglob(f"grid-offload-{move.id}"):
+            directory.rmdir()
 
     return act
 
@@ -333,6 +345,9 @@ async def test_a_head_that_was_booted_while_the_original_was_frozen(world, safe)
     report = world.witness.report()
     assert report["overlaps"] == 0
     assert len(report["running"]) == int(safe)
+    async with asyncio.timeout(10):
+        while busy_with(world.tools.agents["head"].move_dir(move.id)):
+            await asyncio.sleep(0.1)
 
 
 async def test_a_head_that_was_booted_after_the_successor_owned(world):
