@@ -60,6 +60,7 @@ def start_prometheus(settings: Settings, interval: float = INTERVAL_S) -> None:
         f"--config.file={directory}/prometheus.yml",
         f"--storage.tsdb.path={settings.private}/prometheus",
         f"--web.listen-address={settings.head.ip}:{PROMETHEUS_PORT}",
+        f"--web.local-assets={DEBIAN}/usr/share/prometheus/web",
         "--web.enable-lifecycle",
         "--log.level=warn",
     ]
