@@ -21,7 +21,9 @@ OLD_ENOUGH_S = 4.0  # a load that was just started looks larger than it is, and 
 HOLD_S = 90
 END_S = 100
 QUIET_S = 1.5  # the witness calls a copy running for a second after its last sign of life
-CLEAN_S = 60
+CLEAN_S = 200
+"""A launcher that was never let go, and that nobody reached to end it, ends itself after 120 s without a connection.
+That a partition broke its connection it may learn a minute late."""
 FINAL = ("done", "rolled_back", "lost")
 
 

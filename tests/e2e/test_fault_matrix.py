@@ -5,7 +5,7 @@ from _faults import course, matrix, report
 from _testbed import controller, nodes
 from _testbed.settings import load
 
-pytestmark = [pytest.mark.testbed, pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.testbed, pytest.mark.ray, pytest.mark.timeout(1500)]
 
 TOGETHER = 5
 
