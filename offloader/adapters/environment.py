@@ -6,11 +6,11 @@ import os
 import re
 from dataclasses import dataclass, field
 
+from exporter.movability import WISH
 from exporter.procfs.pid import parse_environ
 
 __all__ = ["Environment", "look"]
 
-_WISH = b"GRID_OFFLOAD"
 _TICKETS = b"KRB5CCNAME"
 _LICENCE = re.compile(r"[A-Za-z0-9_]*licen[sc]e[A-Za-z0-9_]*", re.IGNORECASE)
 
@@ -35,7 +35,7 @@ def look(raw: bytes | None) -> Environment:
     if raw is None:
         return Environment(readable=False)
     variables = parse_environ(raw)
-    wish, tickets = variables.get(_WISH), variables.get(_TICKETS)
+    wish, tickets = variables.get(WISH), variables.get(_TICKETS)
     names = (name.decode("ascii", "replace") for name in variables)
     return Environment(
         readable=True,

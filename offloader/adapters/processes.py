@@ -7,7 +7,6 @@ Environments are looked at for one variable and dropped at once: they hold secre
 from __future__ import annotations
 
 import pwd
-import stat
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,8 +14,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from exporter.classify import classify
+from exporter.movability import has_set_id, path_of
 from exporter.procfs.clock import gate_for
-from exporter.procfs.pid import CgroupMembership
 from exporter.procfs.process import ProcessFacts, Procfs
 from exporter.roots import Roots
 from offloader.adapters.credentials import credentials_of, key_rings
@@ -155,11 +154,11 @@ class ProcessSource:
             argv=known.argv,
             exe=known.exe,
             cwd=known.cwd,
-            cgroup=_cgroup(known.cgroups),
+            cgroup=path_of(known.cgroups),
             process_class=classify(known.argv, comm=known.comm),
             kernel=known.kernel_thread,
             tracer_pid=known.tracer_pid,
-            set_id=_set_id(known),
+            set_id=has_set_id(known.status, known.exe_mode),
             listening=links.listening,
             remote_tcp=links.remote_tcp,
             age_s=self._age(known.start_time, now),
@@ -204,18 +203,3 @@ def _user(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
-
-
-def _cgroup(memberships: tuple[CgroupMembership, ...]) -> str:
-    """The path that says most: v2's, else systemd's, else the first that is not the root."""
-    by_rank = sorted(memberships, key=lambda one: (one.hierarchy != 0, "name=systemd" not in one.controllers))
-    return next((one.path for one in by_rank if one.path != "/"), "/" if memberships else "")
-
-
-def _set_id(known: ProcessFacts) -> bool:
-    """Whether it has, or would get again when started, rights that its owner does not have by himself."""
-    real_uid, effective_uid, *_ = known.status.uids
-    real_gid, effective_gid, *_ = known.status.gids
-    marked = (known.exe_mode or 0) & (stat.S_ISUID | stat.S_ISGID)
-    capable = known.status.effective_capabilities != 0 and effective_uid != 0
-    return bool(marked) or capable or real_uid != effective_uid or real_gid != effective_gid

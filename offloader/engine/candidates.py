@@ -7,8 +7,9 @@ Memory is needed with a quarter in reserve, GPU memory with half.
 
 from collections.abc import Mapping
 
+from exporter.movability import ALLOW
 from offloader.engine.closure import Closure, Family
-from offloader.engine.eligibility import ALLOW, Wishes, obstacles_of, owner_only_of
+from offloader.engine.eligibility import Wishes, obstacles_of, owner_only_of
 from offloader.engine.remedies import obstacle
 from offloader.model import Candidate, Capacity, Obstacle, Policy, Process, ProcessClass, Reason
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from offloader.engine.programs import Boundary, boundary_by_name
+from exporter.programs import Boundary, boundary_by_name
 from offloader.model import Process
 
 __all__ = ["Closure", "Family", "OpenEdge", "ancestors"]

@@ -3,27 +3,18 @@
 What a rule selects (classes, users, age, patterns) is another question: select.py.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
+from exporter.movability import ALLOW, NEVER, STOPPED_STATES, container_of, service_of, waits_in_shell
+from exporter.programs import Boundary, is_interactive_shell, matches, protection_of
 from offloader.engine.closure import Closure, Family, ancestors
-from offloader.engine.programs import Boundary, is_interactive_shell, matches, protection_of
 from offloader.engine.remedies import obstacle
 from offloader.model import Obstacle, Policy, Process, Reason
 
 __all__ = ["Wishes", "obstacles_of", "owner_only_of"]
-
-ALLOW, NEVER = "allow", "never"
-_STOPPED = frozenset("Tt")
-_CONTAINER = re.compile(
-    r"(?:docker|libpod|crio|cri-containerd|containerd|lxc|kubepods|nspawn)[-/.].*|.*/(?:lxc\.payload|machine\.slice)[./].*"
-)
-_LOGIN_SERVICES = re.compile(r"(?:user@\d+|sshd?(?:@.*)?|getty@.*|serial-getty@.*|crond?|atd|anacron)\.service")
-"""Services whose processes are what people start: their own sessions, and on hosts without logind whatever they run."""
-_UNITS = (".service", ".scope", ".slice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +33,7 @@ class Wishes:
 def obstacles_of(job: Closure, family: Family, policy: Policy, wishes: Wishes) -> tuple[Obstacle, ...]:
     """What keeps everybody from moving this job: one entry a reason, the plainest first."""
     relatives = _relatives(job, family.processes, wishes.own)
-    home = frozenset(_container(family.processes[pid].cgroup) for pid in wishes.own if pid in family.processes)
+    home = frozenset(container_of(family.processes[pid].cgroup) for pid in wishes.own if pid in family.processes)
     checks: tuple[tuple[Reason, Callable[[Process], str | None]], ...] = (
         (
             Reason.ALREADY_MOVING,
@@ -119,7 +110,7 @@ def _protected(process: Process, policy: Policy, relatives: frozenset[int]) -> s
 
 def _family_of(process: Process, reason: Reason) -> str | None:
     protection = protection_of(process)
-    return protection.what if protection is not None and protection.reason is reason else None
+    return protection.what if protection is not None and reason == Reason(protection.reason) else None
 
 
 def _named(reason: Reason) -> Callable[[Process], str | None]:
@@ -148,7 +139,7 @@ def _kept(until_t: float | None) -> str | None:
 
 
 def _stopped(process: Process, wishes: Wishes) -> str | None:
-    return "is stopped" if process.state in _STOPPED and process.pid not in wishes.moving else None
+    return "is stopped" if process.state in STOPPED_STATES and process.pid not in wishes.moving else None
 
 
 def _unreadable(process: Process) -> str | None:
@@ -174,15 +165,9 @@ def _credentials(process: Process, policy: Policy) -> str | None:
     return f"works with {', '.join(process.credentials)}, which the target does not have"
 
 
-def _container(cgroup: str) -> str | None:
-    """The part of a control group's path that names a container; None outside of one."""
-    found = _CONTAINER.search(cgroup)
-    return found[0] if found else None
-
-
 def _inside_container(process: Process, home: frozenset[str | None]) -> str | None:
     """A container other than the one that the controller itself may run in."""
-    inside = _container(process.cgroup)
+    inside = container_of(process.cgroup)
     return f"inside the container {inside[:60]}" if inside is not None and inside not in home else None
 
 
@@ -205,11 +190,8 @@ def _supervised(job: Closure) -> Obstacle | None:
 
 
 def _service(process: Process) -> str | None:
-    """The innermost systemd unit decides: a .service's processes are started again, a session's scope's are not."""
-    units = [part for part in process.cgroup.split("/") if part.endswith(_UNITS)]
-    if not units or not units[-1].endswith(".service") or _LOGIN_SERVICES.fullmatch(units[-1]):
-        return None
-    return f"belongs to the service {units[-1]}"
+    unit = service_of(process.cgroup)
+    return f"belongs to the service {unit}" if unit is not None else None
 
 
 def _cron(job: Closure) -> Obstacle | None:
@@ -220,6 +202,5 @@ def _cron(job: Closure) -> Obstacle | None:
 
 
 def _foreground(process: Process) -> str | None:
-    """In the foreground of its terminal, so that somebody, or the rest of a command line, waits for its end."""
-    waits = process.tty_nr != 0 and process.session_terminal_pgid > 0 and process.pgid == process.session_terminal_pgid
+    waits = waits_in_shell(process.tty_nr, process.session_terminal_pgid, process.pgid)
     return "the foreground job of a terminal" if waits else None

@@ -13,7 +13,7 @@ comparison (a restart would never pass: it loses the age, which is the remaining
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from offloader.engine.programs import matches
+from exporter.programs import matches
 from offloader.engine.remedies import obstacle
 from offloader.model import Candidate, Obstacle, ProcessClass, Reason, Resource, Rule, StrategyName
 

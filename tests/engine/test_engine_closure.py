@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from exporter.programs import Boundary
 from offloader.engine.closure import Family
-from offloader.engine.programs import Boundary
 
 
 def closed(table, pid, own=frozenset()):

@@ -10,11 +10,59 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from typing import Protocol
 
 from exporter.classify import command_of
-from offloader.model import Process, Reason
 
-__all__ = ["Boundary", "Protection", "boundary_by_name", "is_interactive_shell", "matches", "names_of", "protection_of"]
+__all__ = [
+    "Boundary",
+    "Hindrance",
+    "Program",
+    "Protection",
+    "boundary_by_name",
+    "is_interactive_shell",
+    "matches",
+    "protection_of",
+]
+
+
+class Hindrance(StrEnum):
+    """Why a process is not moved, as far as the process itself tells: the words of docs/reasons.md."""
+
+    PROTECTED = "PROTECTED"
+    INTERACTIVE = "INTERACTIVE"
+    DAEMON = "DAEMON"
+    SCHEDULER_CLIENT = "SCHEDULER_CLIENT"
+    WORKFLOW_DRIVER = "WORKFLOW_DRIVER"
+    FILE_TRANSFER = "FILE_TRANSFER"
+    CONTAINER = "CONTAINER"
+    SET_ID = "SET_ID"
+    SYSTEM_USER = "SYSTEM_USER"
+    OPTED_OUT = "OPTED_OUT"
+    STOPPED = "STOPPED"
+    TRACED = "TRACED"
+    SUPERVISED = "SUPERVISED"
+    SHELL_WAITING = "SHELL_WAITING"
+
+
+class Program(Protocol):
+    """What of a process tells which program it runs. `exe` is None where it cannot be read, `tty_nr` 0 without one."""
+
+    @property
+    def argv(self) -> tuple[bytes, ...]:
+        """/proc/PID/cmdline."""
+
+    @property
+    def comm(self) -> str:
+        """The kernel's name of it."""
+
+    @property
+    def exe(self) -> str | None:
+        """Path of the executable."""
+
+    @property
+    def tty_nr(self) -> int:
+        """Its controlling terminal."""
 
 
 class Boundary(StrEnum):
@@ -34,7 +82,7 @@ class Boundary(StrEnum):
 class Protection:
     """A family of programs that is never moved. `what` continues "it is …"; `paths` are patterns of script paths."""
 
-    reason: Reason
+    reason: Hindrance
     what: str
     names: frozenset[str]
     paths: tuple[str, ...] = ()
@@ -59,28 +107,28 @@ BOUNDARIES: Mapping[Boundary, frozenset[str]] = {
 
 PROTECTED: tuple[Protection, ...] = (
     Protection(
-        Reason.PROTECTED,
+        Hindrance.PROTECTED,
         "a part of grid-offloader",
         _set("grid-offloader grid-exporter launcher-*.pyz offloader exporter"),
     ),
     Protection(
-        Reason.PROTECTED,
+        Hindrance.PROTECTED,
         "a part of Ray",
         _set("raylet gcs_server ray ray::* plasma_store"),
         ("*/ray/dashboard/*", "*/ray/_private/*", "*/ray/autoscaler/*", "*/ray/core/src/ray/*"),
     ),
     Protection(
-        Reason.PROTECTED,
+        Hindrance.PROTECTED,
         "a part of the monitoring",
         _set(
             "prometheus alertmanager grafana grafana-server node_exporter process-exporter dcgm-exporter pushgateway "
             "promtool"
         ),
     ),
-    Protection(Reason.PROTECTED, "what people log in through", BOUNDARIES[Boundary.LOGIN]),
-    Protection(Reason.INTERACTIVE, "a terminal multiplexer", BOUNDARIES[Boundary.MULTIPLEXER]),
+    Protection(Hindrance.PROTECTED, "what people log in through", BOUNDARIES[Boundary.LOGIN]),
+    Protection(Hindrance.INTERACTIVE, "a terminal multiplexer", BOUNDARIES[Boundary.MULTIPLEXER]),
     Protection(
-        Reason.PROTECTED,
+        Hindrance.PROTECTED,
         "a part of the system",
         BOUNDARIES[Boundary.MANAGER]
         | BOUNDARIES[Boundary.SUPERVISOR]
@@ -92,7 +140,7 @@ PROTECTED: tuple[Protection, ...] = (
         ),
     ),
     Protection(
-        Reason.PROTECTED,
+        Hindrance.PROTECTED,
         "a daemon of the batch scheduler",
         BOUNDARIES[Boundary.SCHEDULER]
         | _set(
@@ -101,7 +149,7 @@ PROTECTED: tuple[Protection, ...] = (
         ),
     ),
     Protection(
-        Reason.SCHEDULER_CLIENT,
+        Hindrance.SCHEDULER_CLIENT,
         "a client that holds an allocation, a container or a connection",
         _set(
             "srun salloc sbatch sattach qrsh qlogin qsub qsh bsub lsrun blaunch mpirun mpiexec mpiexec.* orterun "
@@ -110,7 +158,7 @@ PROTECTED: tuple[Protection, ...] = (
         ),
     ),
     Protection(
-        Reason.WORKFLOW_DRIVER,
+        Hindrance.WORKFLOW_DRIVER,
         "a workflow driver or notebook server",
         _set(
             "snakemake nextflow nextflow.cli.* luigi luigid airflow cromwell* toil* cwltool dagster prefect jupyter "
@@ -118,7 +166,7 @@ PROTECTED: tuple[Protection, ...] = (
         ),
     ),
     Protection(
-        Reason.FILE_TRANSFER,
+        Hindrance.FILE_TRANSFER,
         "a file transfer",
         _set(
             "rsync scp sftp sftp-server rclone globus* bbcp lftp ncftp wget curl aria2c ftp gridftp* axel croc restic "
@@ -126,7 +174,7 @@ PROTECTED: tuple[Protection, ...] = (
         ),
     ),
     Protection(
-        Reason.INTERACTIVE,
+        Hindrance.INTERACTIVE,
         "a program that people work in",
         _set(
             "vi vim vim.* nvim nano pico emacs emacs-* emacsclient joe micro hx kak mcedit mc less more man top htop "
@@ -136,7 +184,7 @@ PROTECTED: tuple[Protection, ...] = (
         ("*/.vscode-server/*", "*/.cursor-server/*", "*/.vscode-remote/*", "*/JetBrains/RemoteDev/*"),
     ),
     Protection(
-        Reason.DAEMON,
+        Hindrance.DAEMON,
         "a database or message server",
         _set(
             "postgres postmaster mysqld mariadbd redis-server valkey-server memcached mongod etcd influxd "
@@ -149,6 +197,7 @@ PROTECTED: tuple[Protection, ...] = (
 
 @lru_cache(maxsize=8192)
 def _names(argv: tuple[bytes, ...], comm: str, exe: str | None) -> frozenset[str]:
+    """The base names that tell what a process is: program (wrappers peeled off), script, module, comm, executable."""
     command = command_of(argv) if argv else None
     found = {comm, _base((exe or "").removesuffix(" (deleted)"))}
     if argv:
@@ -159,16 +208,11 @@ def _names(argv: tuple[bytes, ...], comm: str, exe: str | None) -> frozenset[str
     return frozenset(found - {""})
 
 
-def names_of(process: Process) -> frozenset[str]:
-    """The base names that tell what a process is: program (wrappers peeled off), script, module, comm, executable."""
-    return _names(process.argv, process.comm, process.exe)
-
-
 def _base(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-def is_interactive_shell(process: Process) -> bool:
+def is_interactive_shell(process: Program) -> bool:
     """Whether people type into it: a shell without script and `-c` that is a login shell, has `-i` or a terminal.
 
     `ssh host bash -s < script` has no terminal and is a job; `bash < script` on a terminal cannot be told from one
@@ -185,15 +229,15 @@ def is_interactive_shell(process: Process) -> bool:
     return asked or process.tty_nr != 0
 
 
-def boundary_by_name(process: Process) -> Boundary | None:
+def boundary_by_name(process: Program) -> Boundary | None:
     """What kind of boundary a process is, told from itself alone."""
     if is_interactive_shell(process):
         return Boundary.SHELL
-    names = names_of(process)
+    names = _names(process.argv, process.comm, process.exe)
     return next((kind for kind, patterns in BOUNDARIES.items() if _any(names, patterns)), None)
 
 
-def protection_of(process: Process) -> Protection | None:
+def protection_of(process: Program) -> Protection | None:
     """The family of protected programs that a process belongs to."""
     return _protection(process.argv, process.comm, process.exe)
 
@@ -208,9 +252,10 @@ def _protection(argv: tuple[bytes, ...], comm: str, exe: str | None) -> Protecti
     return None
 
 
-def matches(process: Process, patterns: tuple[str, ...]) -> bool:
+def matches(process: Program, patterns: tuple[str, ...]) -> bool:
     """Whether one of the process's names fits one of the patterns that people wrote."""
-    return any(fnmatchcase(name, pattern) for name in names_of(process) for pattern in patterns)
+    names = _names(process.argv, process.comm, process.exe)
+    return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
 @lru_cache(maxsize=8192)
