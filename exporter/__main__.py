@@ -9,8 +9,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
-
 from exporter import __version__
 from exporter.collectors import COLLECTORS, Node
 from exporter.nvml import GpuSampler
@@ -34,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     registry = build(settings)
     try:
-        server = ExporterServer(settings.host, settings.port, registry)
+        server = ExporterServer(settings.host, settings.port, registry.scrape)
     except OSError as error:
         print(f"grid-exporter: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return EXIT_LISTEN
@@ -43,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def build(settings: Settings) -> CollectorRegistry:
+def build(settings: Settings) -> Registry:
     """The collectors over the node, looked at once. Raises FileNotFoundError when the cgroup is gone again."""
     gpus = GpuSampler(settings.gpu_interval)
     if "gpu" in settings.collectors:
@@ -51,9 +49,7 @@ def build(settings: Settings) -> CollectorRegistry:
     node = Node(settings, Procfs(settings.roots.proc), open_scope(settings), gpus)
     registry = Registry([collector(node) for collector in COLLECTORS if collector.name in settings.collectors])
     registry.prime()
-    exposed = CollectorRegistry(auto_describe=False)
-    exposed.register(registry)
-    return exposed
+    return registry
 
 
 def open_scope(settings: Settings) -> Cgroup | None:
@@ -77,7 +73,7 @@ def parse(argv: Sequence[str] | None) -> Settings:
         scope=Scope(options.scope),
         cgroup_path=options.cgroup_path,
         roots=Roots(options.procfs, options.sysfs, options.cgroupfs),
-        process=ProcessLimits(options.top, options.min_rss, options.min_cpu),
+        process=ProcessLimits(options.top, options.min_rss, options.min_cpu, options.min_uid),
         gpu_interval=options.gpu_interval,
     )
     if problem := _problem(settings):
@@ -125,6 +121,8 @@ def _parser() -> argparse.ArgumentParser:
         help="a process matters from this resident size on; K, M, G for powers of 1024 (default 4M)")  # fmt: skip
     add("--process.min-cpu", dest="min_cpu", metavar="CORES", type=_cores, default=limits.min_cpu,
         help=f"... or from this CPU use on, in cores (default {limits.min_cpu})")  # fmt: skip
+    add("--process.min-uid", dest="min_uid", metavar="UID", type=_uid, default=limits.min_uid,
+        help=f"accounts below are the system's, never movable (default {limits.min_uid})")  # fmt: skip
     add("--gpu.interval", dest="gpu_interval", metavar="SECONDS", type=_seconds, default=5.0,
         help="how often GPUs are read in the background (default 5)")  # fmt: skip
     add("--collectors", metavar="NAME,...", type=_collectors, default=_NAMES, help="run only these (default all)")
@@ -159,6 +157,12 @@ def _collectors(text: str) -> tuple[str, ...]:
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _uid(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no user id")
     return int(text)
 
 

@@ -1,16 +1,11 @@
 """How metrics are declared: once, as data, so that exposition and docs/metrics.md cannot disagree.
 
-A collector lists its `Metric`s and yields `Sample`s of them; the registry turns those into prometheus_client families.
+A collector lists its `Metric`s and yields `Sample`s of them; `exporter.exposition` writes those down.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
-
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.metrics_core import InfoMetricFamily
-from prometheus_client.metrics_core import Metric as Family
 
 
 class Kind(StrEnum):
@@ -21,7 +16,7 @@ class Kind(StrEnum):
     INFO = "info"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Metric:
     """One metric: its full name as exposed (`_total`, `_info` included), what it means, and in which unit.
 
@@ -35,19 +30,26 @@ class Metric:
     labels: tuple[str, ...] = ()
     example: str = ""
 
-    def sample(self, value: float, *labels: str) -> "Sample":
-        """One value; `labels` in the order of `self.labels`."""
+    def series(self, *labels: str) -> str:
+        """The metric's name with label values in the order of `self.labels`, as exposed. Raises ValueError."""
         if len(labels) != len(self.labels):
             raise ValueError(f"{self.name} takes the labels {self.labels}, got {labels}")
-        return Sample(self, float(value), labels)
+        if not labels:
+            return self.name
+        pairs = sorted(f'{name}="{_escaped(value)}"' for name, value in zip(self.labels, labels, strict=True))
+        return f"{self.name}{{{','.join(pairs)}}}"
+
+    def sample(self, value: float, *labels: str) -> "Sample":
+        """One value; `labels` in the order of `self.labels`."""
+        return Sample(self, float(value), self.series(*labels))
 
 
 class Sample(NamedTuple):
-    """A value of a metric with its label values."""
+    """A value of a metric, and the series that it belongs to as exposed (`Metric.series`)."""
 
     metric: Metric
     value: float
-    labels: tuple[str, ...]
+    series: str
 
 
 def label_text(text: str) -> str:
@@ -61,28 +63,6 @@ def label_text(text: str) -> str:
     return "".join(char if char.isprintable() else "\ufffd" for char in clean)
 
 
-def families(metrics: Iterable[Metric], samples: Iterable[Sample]) -> list[Family]:
-    """Group samples by metric, in the order of declaration; a metric without samples is left out."""
-    grouped: dict[Metric, list[Sample]] = {metric: [] for metric in metrics}
-    for sample in samples:
-        grouped[sample.metric].append(sample)
-    return [_family(metric, members) for metric, members in grouped.items() if members]
-
-
-def _family(metric: Metric, samples: list[Sample]) -> Family:
-    match metric.kind:
-        case Kind.INFO:
-            info = InfoMetricFamily(metric.name.removesuffix("_info"), metric.help)
-            for sample in samples:
-                info.add_metric([], dict(zip(metric.labels, sample.labels, strict=True)))
-            return info
-        case Kind.COUNTER:
-            counter = CounterMetricFamily(metric.name.removesuffix("_total"), metric.help, labels=metric.labels)
-            for sample in samples:
-                counter.add_metric(sample.labels, sample.value)
-            return counter
-        case Kind.GAUGE:
-            gauge = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
-            for sample in samples:
-                gauge.add_metric(sample.labels, sample.value)
-            return gauge
+def _escaped(value: str) -> str:
+    """Backslash, line feed and quote (Prometheus, exposition formats)."""
+    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

@@ -41,6 +41,7 @@ _DETAILS = """
 | `pressure_cpu`, `pressure_memory`, `pressure_io` | no pressure stall information | kernel with `psi=1`; cgroup v2 |
 | `gpu` | an NVIDIA board without a driver that works here | `nvidia-smi`; in a container: its NVIDIA runtime |
 | `process_io` | disk I/O of some processes | run as root, or with `CAP_SYS_PTRACE` |
+| `process_malformed` | some process is left out: its stat cannot be understood | report it with the kernel's version |
 | `process_other_users` | processes of other users are hidden | mount /proc without `hidepid`, or run as root |
 """
 

@@ -3,14 +3,13 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-from prometheus_client.metrics_core import Metric as Family
 
 from exporter import __version__
 from exporter.collectors.base import DETAIL_MISSING, Collector
-from exporter.metrics import Kind, Metric, Sample, families
+from exporter.exposition import Family, encode, group, negotiate
+from exporter.metrics import Kind, Metric, Sample
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +53,7 @@ class Sampled:
 
 
 class Registry:
-    """The collectors of one exporter. Implements prometheus_client's collector protocol (`collect`)."""
+    """The collectors of one exporter."""
 
     def __init__(self, collectors: Sequence[Collector], clock: Callable[[], float] = time.monotonic) -> None:
         self._collectors = tuple(collectors)
@@ -67,7 +66,12 @@ class Registry:
         with self._one_at_a_time:
             self._sample()
 
-    def collect(self) -> Iterable[Family]:
+    def scrape(self, accept: str) -> tuple[bytes, str]:
+        """A sample taken now in the format that an Accept header asks for, and its content type."""
+        wanted = negotiate(accept)
+        return encode(self.collect(), wanted), wanted.value
+
+    def collect(self) -> tuple[Family, ...]:
         """A sample taken now; of concurrent callers one works and the others share its result."""
         with self._one_at_a_time:
             now = self._clock()
@@ -81,10 +85,10 @@ class Registry:
         for collector in self._collectors:
             samples, success, seconds = _run(collector)
             own.extend(sample for sample in samples if sample.metric is DETAIL_MISSING)
-            found += families(collector.metrics, (sample for sample in samples if sample.metric is not DETAIL_MISSING))
+            found += group(collector.metrics, (sample for sample in samples if sample.metric is not DETAIL_MISSING))
             own.append(SUCCESS.sample(success, collector.name))
             own.append(DURATION.sample(seconds, collector.name))
-        return (*families(OWN_METRICS, own), *found)
+        return (*group(OWN_METRICS, own), *found)
 
 
 def _run(collector: Collector) -> tuple[list[Sample], bool, float]:

@@ -12,9 +12,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import FrameType
 from typing import ClassVar
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
-
 from exporter import __version__
 
 log = logging.getLogger(__name__)
@@ -43,13 +40,13 @@ class ExporterServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
+    def __init__(self, host: str, port: int, scrape: Page) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._slots = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         self._busy = 0
         self._idle = threading.Condition()
         self.pages: dict[str, Page] = {
-            "/metrics": lambda accept: _metrics(registry, accept),
+            "/metrics": scrape,
             "/-/healthy": lambda _: (b"grid-exporter is healthy.\n", "text/plain; charset=utf-8"),
             "/": lambda _: (_LANDING.encode(), "text/html; charset=utf-8"),
         }
@@ -159,8 +156,3 @@ def serve(server: ExporterServer) -> None:
         server.serve_forever(poll_interval=0.2)
         server.socket.close()
         server.drain()
-
-
-def _metrics(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
-    encode, content_type = choose_encoder(accept)
-    return encode(registry), content_type

@@ -21,12 +21,14 @@ class ProcessLimits:
     """Which processes are worth a series.
 
     A process is significant with at least `min_rss` bytes resident or `min_cpu` cores in use; of those at most
-    `top` are exported, so that the number of series is bounded whatever runs on the node.
+    `top` are exported, so that the number of series is bounded whatever runs on the node. Accounts below `min_uid` are
+    the system's: their processes are not said to be movable.
     """
 
     top: int = 50
     min_rss: int = 4 << 20
     min_cpu: float = 0.005
+    min_uid: int = 1000
 
 
 @dataclass(frozen=True, slots=True)

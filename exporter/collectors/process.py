@@ -1,18 +1,22 @@
 """The processes that make the load: a bounded number of the significant ones. Never argv or environment in a label."""
 
+import os
 import pwd
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 from exporter.classify import classify
 from exporter.collectors.base import DETAIL_MISSING, Collector, Node
 from exporter.metrics import Kind, Metric, Sample, label_text
+from exporter.movability import STOPPED_STATES, WISH, Policy, container_of, hindrance_of, path_of
 from exporter.nvml import NvmlStaleError
-from exporter.procfs.clock import gate_for
-from exporter.procfs.read import read_text
+from exporter.procfs.pid import PidStat
+from exporter.procfs.process import ProcessFacts
+from exporter.procfs.read import ParseError, read_text
 from exporter.procfs.scan import ProcessScan, ScannedProcess, Significance
-from exporter.procfs.system import parse_meminfo, parse_stat
+from exporter.procfs.system import CpuTimes, parse_meminfo, parse_stat
 
 _PROCESS = ("pid", "comm", "user", "class")
 
@@ -87,6 +91,15 @@ START = Metric(
     _PROCESS,
     "time() - grid_process_start_time_seconds",
 )
+THREADS = Metric("grid_process_threads", Kind.GAUGE, "Threads of the process.", "threads", _PROCESS)
+MOVABLE = Metric(
+    "grid_process_movable",
+    Kind.GAUGE,
+    "1 where nothing in the process itself keeps a rule from moving it, 0 where something does: reason is its code.",
+    "boolean",
+    (*_PROCESS, "reason"),
+    "sum by (reason) (grid_process_movable == bool 0)",
+)
 INFO = Metric(
     "grid_process_info",
     Kind.INFO,
@@ -95,61 +108,102 @@ INFO = Metric(
     ("pid", "start", "comm", "user", "class"),
 )
 
+_PER_PROCESS = (CPU_RATIO, CPU_SECONDS, RESIDENT, SWAP, USS, IO_READ, IO_WRITE, THREADS, START)
 _IDENTITIES_KEPT = 4
+
+GpuUse = Mapping[int, list[tuple[str, int | None, float | None]]]
+"""By pid: index of the GPU, bytes of its memory, share of its time."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Identity:
-    """What is read once per process, when it becomes significant, and again when it executes something else."""
+    """What is read once per process, when it becomes significant, and again when it executes something else.
+
+    `facts` are as of then; `series` are the names of its series, rendered once.
+    """
 
     comm: str
     labels: tuple[str, str, str, str]
     inside: bool
+    facts: ProcessFacts
+    wish: str | None
+    series: dict[Metric, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Details:
+    """What is read while a process works, and remembered while it sleeps. Bytes; None: gone or denied."""
+
+    swap: int | None
+    uss: int | None
+    io: tuple[int, int] | None
+    tracer_pid: int
+    denied: bool
+
+
+class _Condition(NamedTuple):
+    """What of a process decides whether it is movable and may change while it runs."""
+
+    stopped: bool
+    tracer_pid: int
+    pgid: int
+    tty_nr: int
+    tpgid: int
+
+
+@dataclass(slots=True)
+class _Followed:
+    """One exported process."""
+
+    identity: _Identity
+    details: _Details
+    condition: _Condition
+    movable: Sample
 
 
 class ProcessCollector(Collector):
-    """The process scan, with identities and GPU use joined on."""
+    """The process scan, with identities, movability and GPU use joined on."""
 
     name = "process"
-    metrics = (
-        CPU_RATIO, CPU_SECONDS, RESIDENT, SWAP, USS, IO_READ, IO_WRITE, GPU_MEMORY, GPU_UTILISATION, START, INFO,
-    )  # fmt: skip
+    metrics = (*_PER_PROCESS, GPU_MEMORY, GPU_UTILISATION, MOVABLE, INFO)
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._procfs = node.procfs
-        self._scan = ProcessScan(node.procfs, gate_for(node.procfs.root), node.clock)
-        self._identities: dict[tuple[int, int], _Identity] = {}
+        self._scan = ProcessScan(node.procfs, clock=node.clock)
+        self._followed: dict[tuple[int, int], _Followed] = {}
 
     def collect(self) -> Iterator[Sample]:
         """Processes outside the cgroup in question are left out."""
         gpu_use = self._gpu_use()
-        significance, boot_time = self._significance()
-        io_missing = False
-        for process in self._scan.sample(significance, gpu_use):
-            identity = self._identity(process)
-            if identity is None or not identity.inside:
-                continue
-            samples, io_seen = self._samples(process, identity, boot_time)
-            io_missing = io_missing or not io_seen
-            yield from samples
-            for gpu, memory, utilisation in gpu_use.get(process.stat.pid, ()):
-                if memory is not None:
-                    yield GPU_MEMORY.sample(memory, *identity.labels, gpu)
-                if utilisation is not None:
-                    yield GPU_UTILISATION.sample(utilisation, *identity.labels, gpu)
-        self._forget(significance.top)
-        yield DETAIL_MISSING.sample(io_missing, "process_io")
-        yield DETAIL_MISSING.sample(self._procfs.stat(1) is None, "process_other_users")
-
-    def _significance(self) -> tuple[Significance, int]:
-        limits = self._node.settings.process
         times = parse_stat(read_text(self._procfs.root / "stat"))
-        memory = parse_meminfo(read_text(self._procfs.root / "meminfo"))
-        found = Significance(limits.top, limits.min_rss, limits.min_cpu, times.cpus, max(1, memory.total))
-        return found, times.boot_time
+        denied = False
+        significance = self._significance(times)
+        for process in self._scan.sample(times.forks, significance, gpu_use.keys()):
+            followed = self._follow(process)
+            if followed is None or not followed.identity.inside:
+                continue
+            denied = denied or followed.details.denied
+            yield from self._samples(process, followed, times.boot_time)
+            yield from _gpu_samples(followed.identity, gpu_use.get(process.stat.pid, ()))
+        self._forget(significance.top)
+        yield DETAIL_MISSING.sample(denied, "process_io")
+        yield DETAIL_MISSING.sample(self._scan.malformed, "process_malformed")
+        yield DETAIL_MISSING.sample(self._others_hidden(), "process_other_users")
 
-    def _gpu_use(self) -> dict[int, list[tuple[str, int | None, float | None]]]:
+    def _significance(self, times: CpuTimes) -> Significance:
+        limits = self._node.settings.process
+        memory = parse_meminfo(read_text(self._procfs.root / "meminfo"))
+        return Significance(limits.top, limits.min_rss, limits.min_cpu, times.cpus, max(1, memory.total))
+
+    def _others_hidden(self) -> bool:
+        """Whether process 1, which is never one's own, cannot be seen."""
+        try:
+            return self._procfs.stat(1) is None
+        except ParseError:
+            return False
+
+    def _gpu_use(self) -> GpuUse:
         try:
             report = self._node.gpus.report()
         except NvmlStaleError:
@@ -160,55 +214,114 @@ class ProcessCollector(Collector):
                 use.setdefault(process.pid, []).append((str(gpu.index), process.memory, process.utilisation))
         return use
 
-    def _samples(self, process: ScannedProcess, identity: _Identity, boot_time: int) -> tuple[list[Sample], bool]:
-        stat, labels = process.stat, identity.labels
-        page, hertz = self._procfs.page_size, self._procfs.ticks_per_second
-        samples = [
-            CPU_SECONDS.sample(stat.ticks / hertz, *labels),
-            RESIDENT.sample(stat.rss * page, *labels),
-            START.sample(boot_time + stat.start_time / hertz, *labels),
-            INFO.sample(1, labels[0], str(stat.start_time), *labels[1:]),
-        ]
-        if process.cores is not None:
-            samples.append(CPU_RATIO.sample(process.cores, *labels))
-        if (status := self._procfs.status(stat.pid)) is not None:
-            samples.append(SWAP.sample(status.swap, *labels))
-        if (io := self._procfs.io(stat.pid)) is not None:
-            samples.append(IO_READ.sample(io.read_bytes, *labels))
-            samples.append(IO_WRITE.sample(io.write_bytes, *labels))
-        if (statm := self._procfs.statm(stat.pid)) is not None:  # after io: who has this and not that is denied that
-            samples.append(USS.sample(max(0, statm.resident - statm.shared) * page, *labels))
-        return samples, io is not None or statm is None
+    def _samples(self, process: ScannedProcess, followed: _Followed, boot_time: int) -> Iterator[Sample]:
+        stat, details, series = process.stat, followed.details, followed.identity.series
+        values = (
+            (CPU_RATIO, process.cores),
+            (CPU_SECONDS, process.cpu_ns / 1e9),
+            (RESIDENT, stat.rss * self._procfs.page_size),
+            (SWAP, details.swap),
+            (USS, details.uss),
+            (IO_READ, details.io and details.io[0]),
+            (IO_WRITE, details.io and details.io[1]),
+            (THREADS, stat.threads),
+            (START, boot_time + stat.start_time / self._procfs.ticks_per_second),
+        )
+        for metric, value in values:
+            if value is not None:
+                yield Sample(metric, float(value), series[metric])
+        yield followed.movable
+        yield Sample(INFO, 1.0, series[INFO])
 
-    def _identity(self, process: ScannedProcess) -> _Identity | None:
+    def _follow(self, process: ScannedProcess) -> _Followed | None:
+        """Reads what may have changed. None for a process that is gone, or whose files cannot be understood."""
         stat = process.stat
         key = stat.pid, stat.start_time
-        identity = self._identities.pop(key, None)
-        if identity is None or identity.comm != stat.comm:
-            identity = self._identify(process)
-        if identity is not None:
-            self._identities[key] = identity  # at the end: the dictionary's order is the order of last use
-        return identity
-
-    def _identify(self, process: ScannedProcess) -> _Identity | None:
-        stat = process.stat
-        status, argv = self._procfs.status(stat.pid), self._procfs.argv(stat.pid)
-        if status is None or argv is None:
+        followed = self._followed.pop(key, None)
+        try:
+            if followed is None or followed.identity.comm != stat.comm:
+                followed = self._first_look(process)
+            elif process.fresh:
+                followed.details = self._details(process)
+                condition = _condition(stat, followed.details)
+                if condition != followed.condition:
+                    followed.condition = condition
+                    followed.movable = self._movable(followed.identity, stat, condition)
+        except ParseError:
             return None
-        kind = classify(argv, comm=stat.comm)
-        labels = str(stat.pid), label_text(stat.comm), _user_name(status.uids[1]), kind.value
-        return _Identity(stat.comm, labels, self._inside(stat.pid))
+        if followed is not None:
+            self._followed[key] = followed  # at the end: the dictionary's order is the order of last use
+        return followed
 
-    def _inside(self, pid: int) -> bool:
+    def _first_look(self, process: ScannedProcess) -> _Followed | None:
+        stat = process.stat
+        facts = self._procfs.facts(stat.pid)
+        if facts is None:
+            return None
+        labels = str(stat.pid), label_text(stat.comm), _user_name(facts.uid), classify(facts.argv, comm=stat.comm).value
+        series = {metric: metric.series(*labels) for metric in _PER_PROCESS}
+        series[INFO] = INFO.series(labels[0], str(stat.start_time), *labels[1:])
+        identity = _Identity(stat.comm, labels, self._inside(facts), facts, self._wish(stat.pid), series)
+        details = self._details(process)
+        condition = _condition(stat, details)
+        return _Followed(identity, details, condition, self._movable(identity, stat, condition))
+
+    def _details(self, process: ScannedProcess) -> _Details:
+        pid, page = process.stat.pid, self._procfs.page_size
+        status, io = self._procfs.status(process.memory), self._procfs.io(pid)
+        statm = self._procfs.statm(process.memory)  # after io: who has this and not that is denied that
+        return _Details(
+            swap=status.swap if status is not None else None,
+            uss=max(0, statm.resident - statm.shared) * page if statm is not None else None,
+            io=(io.read_bytes, io.write_bytes) if io is not None else None,
+            tracer_pid=status.tracer_pid if status is not None else 0,
+            denied=io is None and statm is not None,
+        )
+
+    def _movable(self, identity: _Identity, stat: PidStat, now: _Condition) -> Sample:
+        facts = replace(
+            identity.facts,
+            state=stat.state,
+            tracer_pid=now.tracer_pid,
+            pgid=now.pgid,
+            tty_nr=now.tty_nr,
+            tpgid=now.tpgid,
+        )
+        hindrance = hindrance_of(facts, identity.wish, self._policy)
+        return MOVABLE.sample(hindrance is None, *identity.labels, hindrance.value if hindrance is not None else "")
+
+    @cached_property
+    def _policy(self) -> Policy:
+        own = self._procfs.cgroups(os.getpid()) or ()
+        return Policy(self._node.settings.process.min_uid, container_of(path_of(own)))
+
+    def _wish(self, pid: int) -> str | None:
+        """What its owner said at its start. The rest of the environment holds secrets and goes at once."""
+        environ = self._procfs.environ(pid)
+        wish = environ.get(WISH) if environ is not None else None
+        return wish.decode("utf-8", "replace") if wish is not None else None
+
+    def _inside(self, facts: ProcessFacts) -> bool:
         scope = self._node.settings.cgroup_path.rstrip("/")
         if self._node.cgroup is None or not scope:
             return True
-        memberships = self._procfs.cgroups(pid) or ()
-        return any(entry.path == scope or entry.path.startswith(scope + "/") for entry in memberships)
+        return any(entry.path == scope or entry.path.startswith(scope + "/") for entry in facts.cgroups)
 
     def _forget(self, top: int) -> None:
-        while len(self._identities) > _IDENTITIES_KEPT * top:
-            del self._identities[next(iter(self._identities))]
+        while len(self._followed) > _IDENTITIES_KEPT * top:
+            del self._followed[next(iter(self._followed))]
+
+
+def _condition(stat: PidStat, details: _Details) -> _Condition:
+    return _Condition(stat.state in STOPPED_STATES, details.tracer_pid, stat.pgid, stat.tty_nr, stat.tpgid)
+
+
+def _gpu_samples(identity: _Identity, use: Iterable[tuple[str, int | None, float | None]]) -> Iterator[Sample]:
+    for gpu, memory, utilisation in use:
+        if memory is not None:
+            yield GPU_MEMORY.sample(memory, *identity.labels, gpu)
+        if utilisation is not None:
+            yield GPU_UTILISATION.sample(utilisation, *identity.labels, gpu)
 
 
 @lru_cache(maxsize=1024)

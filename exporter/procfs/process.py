@@ -92,12 +92,28 @@ class Procfs:
         """/proc/PID/stat, readable for everybody."""
         return self._parsed(number, "stat", files.parse_pid_stat)
 
-    def statm(self, number: int) -> files.PidStatm | None:
-        """/proc/PID/statm, readable for everybody."""
+    def living_thread(self, number: int) -> tuple[str, files.PidStat] | None:
+        """A thread that outlived the first one of its process: its folder below the root, and its stat.
+
+        The first thread's own files show no memory then (kernel: fs/proc/task_mmu.c, the mm went with its exit).
+        """
+        try:
+            threads = [name for name in os.listdir(f"{self._prefix}{number}/task") if name != str(number)]  # noqa: PTH208
+        except OSError:
+            return None
+        for thread in threads:
+            folder = f"{number}/task/{thread}"
+            stat = self._parsed(folder, "stat", files.parse_pid_stat)
+            if stat is not None and stat.state not in files.DEAD_STATES:
+                return folder, stat
+        return None
+
+    def statm(self, number: int | str) -> files.PidStatm | None:
+        """/proc/PID/statm, readable for everybody; or of a thread, `PID/task/TID`."""
         return self._parsed(number, "statm", files.parse_pid_statm)
 
-    def status(self, number: int) -> files.PidStatus | None:
-        """/proc/PID/status, readable for everybody."""
+    def status(self, number: int | str) -> files.PidStatus | None:
+        """/proc/PID/status, readable for everybody; or of a thread, `PID/task/TID`."""
         return self._parsed(number, "status", files.parse_pid_status)
 
     def io(self, number: int) -> files.PidIo | None:
@@ -223,7 +239,7 @@ class Procfs:
             status=status,
         )
 
-    def _parsed(self, number: int, name: str, parse: Callable[[bytes], T]) -> T | None:
+    def _parsed(self, number: int | str, name: str, parse: Callable[[bytes], T]) -> T | None:
         try:
             raw = read_bytes(f"{self._prefix}{number}/{name}")
         except OSError:  # ENOENT, ESRCH: gone; EACCES, EPERM: denied; EIO: the kernel cannot tell

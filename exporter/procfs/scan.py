@@ -1,22 +1,26 @@
 """The process scan: which processes matter on this node, at a cost that does not follow their number.
 
-Everything is remembered by (pid, start time), so that a reused pid is a new process. Kernel threads and processes
-without CPU use are passed over without a read where the CPU clocks allow it; the answer is the same without them.
+Looked at are those that used CPU and are either significant already, or may have become so: by their rate, or because
+memory does not come without page faults, which are CPU time. Sleepers that matter are read again now and then.
 """
 
 import heapq
 import time
-from collections.abc import Callable, Container
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
-from exporter.procfs.clock import CpuClockGate
-from exporter.procfs.pid import PidStat
+from exporter.procfs.pid import DEAD_STATES, PidStat
+from exporter.procfs.population import Look, Population, Worked, population_of
 from exporter.procfs.process import Procfs
+from exporter.procfs.read import ParseError
+
+__all__ = ["ProcessScan", "ScannedProcess", "Significance"]
 
 _REFRESH_EVERY = 16
-"""Scans after which sleepers are read again: reclaim and swapping change memory without CPU use."""
+"""Scans within which every significant sleeper is read once: reclaim and swapping change memory without CPU use."""
 
-_DEAD_STATES = frozenset("ZXx")
+_UNSEEN_NS = 500_000
+"""CPU time after which memory is looked at again: to touch 4 MiB takes about as long, page by page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,80 +39,137 @@ class Significance:
 
 @dataclass(slots=True)
 class ScannedProcess:
-    """A process as last read. `cores` is its CPU use since the scan before; None until it was seen twice."""
+    """A significant process as last read. `cpu_ns` is all the CPU time it used.
+
+    `cores` is its CPU use since the scan before; None until it was seen twice. `fresh`: read in this scan. `memory` is
+    where under /proc its memory is shown: its pid, or a thread of it that outlived the first one.
+    """
 
     stat: PidStat
-    read_at: float
+    cpu_ns: int
     cores: float | None
+    fresh: bool
+    memory: int | str
 
 
 class ProcessScan:
     """Scans a procfs root; one instance lives as long as the exporter and keeps what it learnt."""
 
     def __init__(
-        self, procfs: Procfs, gate: CpuClockGate | None = None, clock: Callable[[], float] = time.monotonic
+        self, procfs: Procfs, population: Population | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._procfs = procfs
-        self._gate = gate
+        self._population = population or population_of(procfs)
         self._clock = clock
-        self._known: dict[int, ScannedProcess] = {}
-        self._kernel: set[int] = set()
+        self._significant: dict[int, ScannedProcess] = {}
+        self._looked: dict[int, int] = {}
+        self._malformed: set[int] = set()
         self._scans = 0
-        self._last_scan: float | None = None
+        self._last_scan = 0.0
 
-    def sample(self, significance: Significance, always: Container[int] = ()) -> list[ScannedProcess]:
-        """The processes that matter, most demanding first; those in `always` count whatever they use."""
+    @property
+    def malformed(self) -> bool:
+        """Whether the kernel's answer about some process could not be understood; that process is left out."""
+        return bool(self._malformed)
+
+    def sample(self, forks: int, significance: Significance, always: Collection[int] = ()) -> list[ScannedProcess]:
+        """The processes that matter, most demanding first; those in `always` count whatever they use.
+
+        `forks` is the count of /proc/stat. Raises OSError when /proc itself cannot be read.
+        """
         now = self._clock()
-        refresh = self._scans % _REFRESH_EVERY == 0
-        if refresh:
-            self._kernel.clear()  # a kernel thread's pid may have become a program's
-        pids = [pid for pid in self._procfs.pids() if pid not in self._kernel]
-        moved = set(self._gate.moved(pids)) if self._gate else set(pids)
-        known: dict[int, ScannedProcess] = {}
-        for pid in pids:
-            before = self._known.get(pid)
-            if before is None or refresh or pid in moved:
-                found = self._read(pid, before, now)
-                if found is not None:
-                    known[pid] = found
-            else:
-                before.cores, before.read_at = 0.0, now
-                known[pid] = before
-        self._known, self._last_scan = known, now
+        window_ns = (now - self._last_scan) * 1e9
+        look = self._population.look(forks)
+        for pid in look.gone:
+            self._forget(pid)
+        for process in self._significant.values():
+            process.fresh = False
+        self._take(look, significance.min_cpu, window_ns)
+        for pid in [pid for pid, process in self._significant.items() if not process.fresh]:
+            self._slept(pid)
+        for pid in always:
+            if pid not in self._significant and pid in self._looked:
+                self._read(Worked(pid, self._looked[pid], 0), 0.0)
+        self._weed(significance, always)
+        self._last_scan = now
         self._scans += 1
-        return self._significant(significance, always)
+        return self._ranked(significance, always)
 
-    def _read(self, pid: int, before: ScannedProcess | None, now: float) -> ScannedProcess | None:
-        stat = self._procfs.stat(pid)
-        if stat is None:
-            return None
-        if stat.kernel_thread:
-            self._kernel.add(pid)
-            return None
-        return ScannedProcess(stat, now, self._cores(stat, before, now))
+    def _take(self, look: Look, min_cpu: float, window_ns: float) -> None:
+        for one in look.born:
+            self._forget(one.pid)
+            self._read(one, _cores(one, window_ns))
+        least_ns = min_cpu * window_ns
+        significant, looked = self._significant, self._looked
+        for one in look.worked:
+            since = one.since or 0
+            if (
+                one.pid in significant
+                or one.stat is not None
+                or look.suspect
+                or since >= least_ns
+                or one.total - looked.get(one.pid, 0) >= _UNSEEN_NS
+            ):
+                self._read(one, _cores(one, window_ns))
 
-    def _cores(self, stat: PidStat, before: ScannedProcess | None, now: float) -> float | None:
-        if before is not None and before.stat.start_time == stat.start_time:
-            ticks, since = stat.ticks - before.stat.ticks, before.read_at
-        elif self._last_scan is not None:
-            ticks, since = stat.ticks, self._last_scan  # born since then: all it used, it used since then
-        else:
-            return None
-        window = now - since
-        return max(0, ticks) / self._procfs.ticks_per_second / window if window > 0 else None
+    def _slept(self, pid: int) -> None:
+        """Nothing but its memory can have changed."""
+        process = self._significant[pid]
+        process.cores = 0.0
+        if pid % _REFRESH_EVERY == self._scans % _REFRESH_EVERY:
+            self._read(Worked(pid, process.cpu_ns, 0), 0.0)
 
-    def _significant(self, significance: Significance, always: Container[int]) -> list[ScannedProcess]:
+    def _read(self, one: Worked, cores: float | None) -> None:
+        pid = one.pid
+        try:
+            stat = one.stat or self._procfs.stat(pid)
+        except ParseError:
+            self._significant.pop(pid, None)
+            self._malformed.add(pid)
+            return
+        self._malformed.discard(pid)
+        if stat is None or stat.kernel_thread:
+            self._forget(pid)
+            self._population.drop(pid, for_good=stat is not None)
+            return
+        self._looked[pid] = one.total
+        before = self._significant.pop(pid, None)
+        memory: int | str = pid
+        if stat.state in DEAD_STATES:
+            thread = self._procfs.living_thread(pid) if stat.threads > 1 else None
+            if thread is None:
+                return
+            memory, alive = thread
+            stat = replace(stat, state=alive.state, rss=alive.rss)
+        if before is not None and before.stat.start_time != stat.start_time:
+            cores = None
+        self._significant[pid] = ScannedProcess(stat, one.total, cores, True, memory)
+
+    def _weed(self, significance: Significance, always: Collection[int]) -> None:
         min_pages = significance.min_rss / self._procfs.page_size
-        candidates = [
-            process
-            for pid, process in self._known.items()
-            if process.stat.state not in _DEAD_STATES
-            and (process.stat.rss >= min_pages or (process.cores or 0) >= significance.min_cpu or pid in always)
+        insignificant = [
+            pid
+            for pid, process in self._significant.items()
+            if process.stat.rss < min_pages and (process.cores or 0.0) < significance.min_cpu and pid not in always
         ]
+        for pid in insignificant:
+            del self._significant[pid]
+
+    def _forget(self, pid: int) -> None:
+        self._significant.pop(pid, None)
+        self._looked.pop(pid, None)
+        self._malformed.discard(pid)
+
+    def _ranked(self, significance: Significance, always: Collection[int]) -> list[ScannedProcess]:
+        page_size = self._procfs.page_size
 
         def rank(process: ScannedProcess) -> tuple[bool, float, int]:
             cpu = (process.cores or 0.0) / significance.cores
-            memory = process.stat.rss * self._procfs.page_size / significance.memory
+            memory = process.stat.rss * page_size / significance.memory
             return process.stat.pid in always, max(cpu, memory), -process.stat.pid
 
-        return heapq.nlargest(significance.top, candidates, key=rank)
+        return heapq.nlargest(significance.top, self._significant.values(), key=rank)
+
+
+def _cores(one: Worked, window_ns: float) -> float | None:
+    return None if one.since is None or window_ns <= 0 else one.since / window_ns

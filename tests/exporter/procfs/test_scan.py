@@ -3,12 +3,16 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from exporter.procfs.clock import CpuClockGate, gate_for
+from exporter.procfs.clock import CpuClockGate, clocks_work, gate_for
+from exporter.procfs.population import ClockedPopulation, ListedPopulation
 from exporter.procfs.process import Procfs
+from exporter.procfs.read import read_text
 from exporter.procfs.scan import ProcessScan, Significance
+from exporter.procfs.system import parse_stat
 
 ALL = Significance(top=100, min_rss=4 << 20, min_cpu=0.005, cores=4, memory=16 << 30)
 
@@ -23,6 +27,11 @@ class Clock:
 @pytest.fixture
 def clock():
     return Clock()
+
+
+def _listed(proc, clock):
+    procfs = Procfs(proc)
+    return ProcessScan(procfs, ListedPopulation(procfs), clock)
 
 
 def _set(proc, pid, **changes):
@@ -40,83 +49,92 @@ def _cores(found):
 
 def test_rate_needs_two_looks(proc, clock):
     """The first reading is no zero: it is not known."""
-    scan = ProcessScan(Procfs(proc), None, clock)
-    assert _cores(scan.sample(ALL))[4242] is None
+    scan = _listed(proc, clock)
+    assert _cores(scan.sample(0, ALL))[4242] is None
     clock.now += 10
     _set(proc, 4242, utime=360500)
-    assert _cores(scan.sample(ALL))[4242] == pytest.approx(0.5)
+    assert _cores(scan.sample(0, ALL))[4242] == pytest.approx(0.5)
 
 
 def test_small_sleeper_matters_once_it_works(proc, clock):
     """4400 is below every threshold until it uses CPU, and is dropped again when it stops."""
-    scan = ProcessScan(Procfs(proc), None, clock)
-    assert 4400 not in _cores(scan.sample(ALL))
+    scan = _listed(proc, clock)
+    assert 4400 not in _cores(scan.sample(0, ALL))
     clock.now += 10
     _set(proc, 4400, utime=100)
-    assert _cores(scan.sample(ALL))[4400] == pytest.approx(0.1)
+    assert _cores(scan.sample(0, ALL))[4400] == pytest.approx(0.1)
     clock.now += 10
-    assert 4400 not in _cores(scan.sample(ALL))
+    assert 4400 not in _cores(scan.sample(0, ALL))
 
 
 def test_reused_pid_is_a_new_process(proc, clock):
     """Its CPU time counts from its own birth, not as a difference to the predecessor's."""
-    scan = ProcessScan(Procfs(proc), None, clock)
-    scan.sample(ALL)
+    scan = _listed(proc, clock)
+    scan.sample(0, ALL)
     clock.now += 10
     _set(proc, 4242, utime=200, stime=0, start=999999)
-    assert _cores(scan.sample(ALL))[4242] == pytest.approx(0.2)
+    assert _cores(scan.sample(0, ALL))[4242] == pytest.approx(0.2)
 
 
 def test_kernel_threads_and_zombies_never_matter(proc, clock):
     """However little the thresholds ask for."""
-    scan = ProcessScan(Procfs(proc), None, clock)
+    scan = _listed(proc, clock)
     everything = Significance(top=100, min_rss=0, min_cpu=0, cores=4, memory=1 << 30)
-    assert not {2, 4500} & _cores(scan.sample(everything)).keys()
+    assert not {2, 4500} & _cores(scan.sample(0, everything)).keys()
 
 
 def test_bounded_and_most_demanding_first(proc, clock):
     """The bound keeps the right ones; a GPU's users come before all others."""
-    scan = ProcessScan(Procfs(proc), None, clock)
+    scan = _listed(proc, clock)
     two = Significance(top=2, min_rss=4 << 20, min_cpu=0.005, cores=4, memory=16 << 30)
-    assert list(_cores(scan.sample(two))) == [4242, 1]
-    assert list(_cores(scan.sample(two, always={4400}))) == [4400, 4242]
+    assert list(_cores(scan.sample(0, two))) == [4242, 1]
+    assert list(_cores(scan.sample(0, two, always={4400}))) == [4400, 4242]
 
 
 def test_vanishing_processes_are_forgotten(proc, clock):
     """Memory does not grow with every process that ever ran."""
-    scan = ProcessScan(Procfs(proc), None, clock)
-    scan.sample(ALL)
+    scan = _listed(proc, clock)
+    scan.sample(0, ALL)
     (proc / "4242" / "stat").unlink()
-    assert 4242 not in _cores(scan.sample(ALL))
-    assert 4242 not in scan._known
+    assert 4242 not in _cores(scan.sample(0, ALL))
+    assert not {4242} & (scan._looked.keys() | scan._significant.keys())
 
 
 def _spawn(code):
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
 
 
-def test_the_gate_changes_no_answer():
-    """On the live machine, with the CPU clocks and without: the same processes, the same figures."""
-    procfs, clock = Procfs(), Clock()
-    gate = gate_for(procfs.root)
-    if gate is None:
+def _needs_clocks():
+    if not clocks_work(Path("/proc")):
         pytest.skip("this kernel has no readable process CPU clocks")
-    gated, plain = ProcessScan(procfs, gate, clock), ProcessScan(procfs, None, clock)
+
+
+def test_the_clocks_change_no_answer():
+    """On the live machine, by CPU clocks and by listing: the same processes, the same figures."""
+    _needs_clocks()
+    procfs, clock = Procfs(), Clock()
+    clocked = ProcessScan(procfs, ClockedPopulation(procfs), clock)
+    listed = ProcessScan(procfs, ListedPopulation(procfs), clock)
+    forks = parse_stat(read_text("/proc/stat")).forks
+    clocked.sample(forks, ALL), listed.sample(forks, ALL)
     sleeper = _spawn("import time; x = bytearray(8 << 20); print(flush=True); time.sleep(60)")
     worker = _spawn("print(flush=True)\nwhile True: pass")
+    mine = {sleeper.pid, worker.pid}
     try:
         for child in (sleeper, worker):
             child.stdout.readline()
         for _ in range(20):  # more than one refresh of the sleepers
             clock.now += 1
             time.sleep(0.02)
-            one, two = gated.sample(ALL), plain.sample(ALL)
-            mine = {sleeper.pid, worker.pid}
-            first = {found.stat.pid: found for found in one if found.stat.pid in mine}
-            second = {found.stat.pid: found for found in two if found.stat.pid in mine}
+            forks = parse_stat(read_text("/proc/stat")).forks
+            first, second = (
+                {found.stat.pid: found for found in scan.sample(forks, ALL) if found.stat.pid in mine}
+                for scan in (clocked, listed)
+            )
             assert first.keys() == second.keys() == mine
             for pid in mine:
-                assert abs(first[pid].stat.ticks - second[pid].stat.ticks) <= 10  # read a moment later
+                assert first[pid].cpu_ns == pytest.approx(second[pid].cpu_ns, abs=100e6)  # read a moment later
+                assert first[pid].cores == pytest.approx(second[pid].cores, abs=0.1)
                 assert first[pid].stat.rss == pytest.approx(second[pid].stat.rss, rel=0.02)
     finally:
         for child in (sleeper, worker):
@@ -127,8 +145,7 @@ def test_the_gate_changes_no_answer():
 
 def test_gate_sees_exactly_who_worked():
     """Asleep: unmoved. Working, new or gone: moved."""
-    if gate_for(Procfs().root) is None:
-        pytest.skip("this kernel has no readable process CPU clocks")
+    _needs_clocks()
     gate = CpuClockGate()
     child = _spawn("import time; print(flush=True); time.sleep(60)")
     try:

@@ -1,0 +1,215 @@
+"""Which processes exist, and which of them used CPU since the last look: at a cost that follows what happens.
+
+Two ways to the same answer. Over its own /proc and with working CPU clocks, a sleeping process costs one clock
+reading, and new ones are found by the pids that the kernel gave out since. Else everything is listed and read.
+"""
+
+import os
+import threading
+from itertools import compress
+from operator import ne
+from typing import NamedTuple, Protocol
+
+from exporter.procfs.clock import UNREADABLE, clock_id, clocks_work, read_clocks
+from exporter.procfs.pid import PidStat
+from exporter.procfs.process import Procfs
+from exporter.procfs.read import ParseError, read_text
+
+__all__ = ["ClockedPopulation", "ListedPopulation", "Look", "Population", "Worked", "population_of"]
+
+_LIST_EVERY = 20
+"""Looks after which all pids are listed: for processes that got a pid out of order (clone3 with set_tid)."""
+
+_IN_FLIGHT = 64
+"""Pids tried once more: a fork takes its number a moment before it can be found by it (kernel/fork.c, copy_process)."""
+
+_WIDEST_RANGE = 256
+"""A range wider than this and two for every known process is not tried pid by pid: listing is cheaper."""
+
+_MANY_FORKS = 16384
+"""Half of the lowest usual pid_max: with so many since the last look, pids may have gone round unnoticed."""
+
+
+_MALFORMED = -1, 0
+"""In place of start time and ticks, where stat could not be understood."""
+
+
+class Worked(NamedTuple):
+    """A process that used CPU: nanoseconds in all, and since the last look (None: how much is not known).
+
+    `stat` where the way of looking had to read it anyway.
+    """
+
+    pid: int
+    total: int
+    since: int | None
+    stat: PidStat | None = None
+
+
+class Look(NamedTuple):
+    """What changed. `born`: not there before, or others under the same pid; `worked`: there before.
+
+    `suspect`: pids have gone round, so that any of `worked` may be somebody else by now.
+    """
+
+    born: list[Worked]
+    worked: list[Worked]
+    gone: list[int]
+    suspect: bool = False
+
+
+class Population(Protocol):
+    """Looks at all processes; remembers what it saw."""
+
+    def look(self, forks: int) -> Look:
+        """The changes since the last call. `forks` is the count of /proc/stat, read not long before."""
+
+    def drop(self, pid: int, *, for_good: bool) -> None:
+        """Forget a process; with `for_good` pass it over as well, until pids are listed again (kernel threads)."""
+
+
+def population_of(procfs: Procfs) -> Population:
+    """The cheaper way where it works."""
+    return ClockedPopulation(procfs) if clocks_work(procfs.root) else ListedPopulation(procfs)
+
+
+class ClockedPopulation:
+    """By CPU clocks and by the range of pids given out since the last look."""
+
+    def __init__(self, procfs: Procfs) -> None:
+        self._procfs = procfs
+        self._pids: list[int] = []
+        self._ids: list[int] = []
+        self._clocks: list[int] = []
+        self._known: set[int] = set()
+        self._dropped: set[int] = set()
+        self._passed_over: set[int] = set()
+        self._looks = 0
+        self._forks = -1
+        self._last_pid = 0
+
+    def look(self, forks: int) -> Look:
+        """About a microsecond a process; raises ParseError or OSError when /proc/loadavg cannot be read."""
+        self._sweep()
+        found = Look([], [], [])
+        self._compare(found)
+        suspect = self._discover(forks, found)
+        self._looks += 1
+        return found._replace(suspect=suspect)
+
+    def drop(self, pid: int, *, for_good: bool) -> None:
+        """Takes effect at the next look: one pass for all."""
+        self._dropped.add(pid)
+        if for_good:
+            self._passed_over.add(pid)
+
+    def _compare(self, found: Look) -> None:
+        pids, before, clocks = self._pids, self._clocks, read_clocks(self._ids)
+        self._clocks = clocks
+        for at in compress(range(len(pids)), map(ne, before, clocks)):
+            pid, total = pids[at], clocks[at]
+            if total == UNREADABLE:
+                found.gone.append(pid)
+                self._dropped.add(pid)
+            elif total < before[at]:  # clocks of living processes do not run backwards
+                found.born.append(Worked(pid, total, total))
+            else:
+                found.worked.append(Worked(pid, total, total - before[at]))
+        self._sweep()
+
+    def _discover(self, forks: int, found: Look) -> bool:
+        """Adds who is new; tells whether pids have gone round."""
+        last_pid = _last_pid(read_text(self._procfs.root / "loadavg"))
+        before, first = self._last_pid, self._looks == 0
+        round_trip = last_pid < before or forks - self._forks >= _MANY_FORKS
+        wide = last_pid - before > _WIDEST_RANGE + 2 * len(self._pids)
+        due = self._looks % _LIST_EVERY == 0
+        late = first or (due and not round_trip and not wide)
+        if due or round_trip or wide:
+            self._passed_over.clear()
+            self._add(set(self._procfs.pids()) - self._known, found, late=late)
+        elif forks != self._forks:
+            candidates = set(range(max(1, before - _IN_FLIGHT), last_pid + 1)) - self._known - self._passed_over
+            self._add(candidates, found, late=False)
+        self._forks, self._last_pid = forks, last_pid
+        return round_trip and not first
+
+    def _add(self, pids: set[int], found: Look, *, late: bool) -> None:
+        """`late`: they may have been there for long, so how much they used since the last look is not known."""
+        own_thread = threading.get_native_id()
+        if own_thread != os.getpid():
+            pids.discard(own_thread)  # for the caller's own thread, and no other, the process's clock answers
+        ordered = sorted(pids)
+        ids = list(map(clock_id, ordered))
+        for pid, identifier, total in zip(ordered, ids, read_clocks(ids), strict=True):
+            if total == UNREADABLE:
+                continue
+            self._pids.append(pid)
+            self._ids.append(identifier)
+            self._clocks.append(total)
+            self._known.add(pid)
+            found.born.append(Worked(pid, total, None if late else total))
+
+    def _sweep(self) -> None:
+        if not self._dropped:
+            return
+        keep = [pid not in self._dropped for pid in self._pids]
+        self._pids = list(compress(self._pids, keep))
+        self._ids = list(compress(self._ids, keep))
+        self._clocks = list(compress(self._clocks, keep))
+        self._known -= self._dropped
+        self._dropped.clear()
+
+
+class ListedPopulation:
+    """By listing and reading all of them: the plain way, for a /proc that is not this kernel's own view."""
+
+    def __init__(self, procfs: Procfs) -> None:
+        self._procfs = procfs
+        self._seen: dict[int, tuple[int, int]] = {}
+        self._passed_over: set[int] = set()
+        self._looks = 0
+
+    def look(self, forks: int) -> Look:  # noqa: ARG002 -- the other way needs it
+        """All processes that can be read; each counts as having worked, for what it used is known to a tick only."""
+        if self._looks % _LIST_EVERY == 0:
+            self._passed_over.clear()
+        found, seen, first = Look([], [], []), {}, self._looks == 0
+        nanoseconds = 1_000_000_000 // self._procfs.ticks_per_second
+        for pid in self._procfs.pids():
+            if pid in self._passed_over:
+                continue
+            try:
+                stat = self._procfs.stat(pid)
+            except ParseError:
+                seen[pid] = _MALFORMED
+                found.born.append(Worked(pid, 0, None))
+                continue
+            if stat is None:
+                continue
+            seen[pid] = stat.start_time, stat.ticks
+            start, ticks = self._seen.get(pid, (None, 0))
+            if start != stat.start_time:
+                total = stat.ticks * nanoseconds
+                found.born.append(Worked(pid, total, None if first or start == _MALFORMED[0] else total, stat))
+            else:
+                since = max(0, stat.ticks - ticks) * nanoseconds
+                found.worked.append(Worked(pid, stat.ticks * nanoseconds, since, stat))
+        found.gone.extend(self._seen.keys() - seen.keys())
+        self._seen = seen
+        self._looks += 1
+        return found
+
+    def drop(self, pid: int, *, for_good: bool) -> None:
+        """At once."""
+        self._seen.pop(pid, None)
+        if for_good:
+            self._passed_over.add(pid)
+
+
+def _last_pid(loadavg: str) -> int:
+    """The fifth field: the pid given out last in the reader's pid namespace (man 5 proc)."""
+    try:
+        return int(loadavg.split()[4])
+    except (ValueError, IndexError) as error:
+        raise ParseError(f"/proc/loadavg: {loadavg[:80]!r}") from error
