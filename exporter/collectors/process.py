@@ -134,6 +134,7 @@ class _Identity:
 class _Details:
     """What is read while a process works, and remembered while it sleeps. Bytes; None: gone or denied."""
 
+    resident: int
     swap: int | None
     uss: int | None
     io: tuple[int, int] | None
@@ -219,7 +220,7 @@ class ProcessCollector(Collector):
         values = (
             (CPU_RATIO, process.cores),
             (CPU_SECONDS, process.cpu_ns / 1e9),
-            (RESIDENT, stat.rss * self._procfs.page_size),
+            (RESIDENT, details.resident),
             (SWAP, details.swap),
             (USS, details.uss),
             (IO_READ, details.io and details.io[0]),
@@ -271,6 +272,7 @@ class ProcessCollector(Collector):
         status, io = self._procfs.status(process.memory), self._procfs.io(pid)
         statm = self._procfs.statm(process.memory)  # after io: who has this and not that is denied that
         return _Details(
+            resident=(statm.resident if statm is not None else process.resident) * page,
             swap=status.swap if status is not None else None,
             uss=max(0, statm.resident - statm.shared) * page if statm is not None else None,
             io=(io.read_bytes, io.write_bytes) if io is not None else None,

@@ -39,7 +39,7 @@ class Significance:
 
 @dataclass(slots=True)
 class ScannedProcess:
-    """A significant process as last read. `cpu_ns` is all the CPU time it used.
+    """A significant process as last read. `cpu_ns` is all the CPU time it used, `resident` its memory in pages.
 
     `cores` is its CPU use since the scan before; None until it was seen twice. `fresh`: read in this scan. `memory` is
     where under /proc its memory is shown: its pid, or a thread of it that outlived the first one.
@@ -50,6 +50,7 @@ class ScannedProcess:
     cores: float | None
     fresh: bool
     memory: int | str
+    resident: int
 
 
 class ProcessScan:
@@ -66,6 +67,7 @@ class ProcessScan:
         self._malformed: set[int] = set()
         self._scans = 0
         self._last_scan = 0.0
+        self._min_pages = 0.0
 
     @property
     def malformed(self) -> bool:
@@ -78,6 +80,7 @@ class ProcessScan:
         `forks` is the count of /proc/stat. Raises OSError when /proc itself cannot be read.
         """
         now = self._clock()
+        self._min_pages = significance.min_rss / self._procfs.page_size
         window_ns = (now - self._last_scan) * 1e9
         look = self._population.look(forks)
         for pid in look.gone:
@@ -121,10 +124,11 @@ class ProcessScan:
 
     def _read(self, one: Worked, cores: float | None) -> None:
         pid = one.pid
+        before = self._significant.pop(pid, None)
         try:
             stat = one.stat or self._procfs.stat(pid)
+            found = None if stat is None or stat.kernel_thread else self._alive(stat, one.total)
         except ParseError:
-            self._significant.pop(pid, None)
             self._malformed.add(pid)
             return
         self._malformed.discard(pid)
@@ -133,24 +137,35 @@ class ProcessScan:
             self._population.drop(pid, for_good=stat is not None)
             return
         self._looked[pid] = one.total
-        before = self._significant.pop(pid, None)
-        memory: int | str = pid
+        if found is not None:
+            same = before is None or before.stat.start_time == stat.start_time
+            found.cores = cores if same else None
+            self._significant[pid] = found
+
+    def _alive(self, stat: PidStat, cpu_ns: int) -> ScannedProcess | None:
+        memory: int | str = stat.pid
         if stat.state in DEAD_STATES:
-            thread = self._procfs.living_thread(pid) if stat.threads > 1 else None
+            thread = self._procfs.living_thread(stat.pid) if stat.threads > 1 else None
             if thread is None:
-                return
+                return None
             memory, alive = thread
             stat = replace(stat, state=alive.state, rss=alive.rss)
-        if before is not None and before.stat.start_time != stat.start_time:
-            cores = None
-        self._significant[pid] = ScannedProcess(stat, one.total, cores, True, memory)
+        return ScannedProcess(stat, cpu_ns, None, True, memory, self._resident(stat, memory))
+
+    def _resident(self, stat: PidStat, memory: int | str) -> int:
+        """The figure in stat lags by what CPUs have not handed in yet; where that may decide, statm's counts."""
+        if self._min_pages / 2 <= stat.rss < self._min_pages:
+            statm = self._procfs.statm(memory)
+            return stat.rss if statm is None else statm.resident
+        return stat.rss
 
     def _weed(self, significance: Significance, always: Collection[int]) -> None:
-        min_pages = significance.min_rss / self._procfs.page_size
         insignificant = [
             pid
             for pid, process in self._significant.items()
-            if process.stat.rss < min_pages and (process.cores or 0.0) < significance.min_cpu and pid not in always
+            if process.resident < self._min_pages
+            and (process.cores or 0.0) < significance.min_cpu
+            and pid not in always
         ]
         for pid in insignificant:
             del self._significant[pid]
@@ -165,7 +180,7 @@ class ProcessScan:
 
         def rank(process: ScannedProcess) -> tuple[bool, float, int]:
             cpu = (process.cores or 0.0) / significance.cores
-            memory = process.stat.rss * page_size / significance.memory
+            memory = process.resident * page_size / significance.memory
             return process.stat.pid in always, max(cpu, memory), -process.stat.pid
 
         return heapq.nlargest(significance.top, self._significant.values(), key=rank)
