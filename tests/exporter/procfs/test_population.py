@@ -22,14 +22,21 @@ EVERYTHING = Significance(top=10_000, min_rss=0, min_cpu=0, cores=4, memory=16 <
 
 
 class Unlistable(Procfs):
-    """May be listed so many times: what is found afterwards is found without."""
+    """May be listed so many times: what is found afterwards is found without, unless pids just go round."""
 
     lists = 1
 
+    def __init__(self):
+        super().__init__()
+        self._last_pid = self._given_out()
+
     def pids(self):
-        assert self.lists > 0, "listed again"
+        assert self.lists > 0 or self._given_out() < self._last_pid, "listed again"
         self.lists -= 1
         return super().pids()
+
+    def _given_out(self):
+        return int((self.root / "loadavg").read_text().split()[-1])
 
 
 @pytest.fixture
