@@ -173,12 +173,13 @@ class ProcessCollector(Collector):
         self._procfs = node.procfs
         self._scan = ProcessScan(node.procfs, clock=node.clock)
         self._followed: dict[tuple[int, int], _Followed] = {}
+        self._malformed = False
 
     def collect(self) -> Iterator[Sample]:
         """Processes outside the cgroup in question are left out."""
         gpu_use = self._gpu_use()
         times = parse_stat(read_text(self._procfs.root / "stat"))
-        denied = False
+        denied = self._malformed = False
         significance = self._significance(times)
         for process in self._scan.sample(times.forks, significance, gpu_use.keys()):
             followed = self._follow(process)
@@ -189,7 +190,7 @@ class ProcessCollector(Collector):
             yield from _gpu_samples(followed.identity, gpu_use.get(process.stat.pid, ()))
         self._forget(significance.top)
         yield DETAIL_MISSING.sample(denied, "process_io")
-        yield DETAIL_MISSING.sample(self._scan.malformed, "process_malformed")
+        yield DETAIL_MISSING.sample(self._malformed or self._scan.malformed, "process_malformed")
         yield DETAIL_MISSING.sample(self._others_hidden(), "process_other_users")
 
     def _significance(self, times: CpuTimes) -> Significance:
@@ -249,6 +250,7 @@ class ProcessCollector(Collector):
                     followed.condition = condition
                     followed.movable = self._movable(followed.identity, stat, condition)
         except ParseError:
+            self._malformed = True
             return None
         if followed is not None:
             self._followed[key] = followed  # at the end: the dictionary's order is the order of last use
