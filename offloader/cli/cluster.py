@@ -16,7 +16,7 @@ __all__ = ["cluster_group"]
 
 @click.group()
 def cluster_group() -> None:
-    """The cluster's nodes and Prometheus targets."""
+    """The cluster's nodes, as Prometheus needs to know them."""
 
 
 @cluster_group.command()
@@ -30,7 +30,25 @@ def targets(output: Path | None, config: Path | None) -> None:
     from offloader.config.load import find_config, load_cluster
     from offloader.config.targets import targets_json
 
-    text = targets_json(load_cluster(find_config(config)))
+    _put(targets_json(load_cluster(find_config(config))), output)
+
+
+@cluster_group.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write here.  [default: stdout]")
+@config_option
+def rules(output: Path | None, config: Path | None) -> None:
+    """Print Prometheus rules that tell which of its targets is which node, for sites with other exporters than ours.
+
+    They go with the shipped rules/prometheus/sources: docs/sources.md. With --output the file is replaced as a whole;
+    have Prometheus read it again then.
+    """
+    from offloader.config.load import find_config, load_cluster
+    from offloader.config.node_rules import node_rules_yaml
+
+    _put(node_rules_yaml(load_cluster(find_config(config))), output)
+
+
+def _put(text: str, output: Path | None) -> None:
     if output is None:
         click.echo(text, nl=False)
         return

@@ -19,6 +19,7 @@ from offloader.model import Role
 __all__ = ["Findings", "crosscheck", "expand"]
 
 _RESERVED_LABELS = ("node", "role", "job", "instance")
+_NOT_OF_A_NODE = ("job", "role")
 _LONGEST_SOCKET_PATH = 107  # man 7 unix: sun_path has 108 bytes with its NUL
 
 
@@ -35,10 +36,10 @@ def crosscheck(found: Validated[Cluster], document: Document, base: Path) -> Fin
         return Findings((), ())
     cluster = found.value
     check = _Check(cluster, document, base)
-    problems = [*check.thresholds(), *check.secrets()]
+    problems = [*check.thresholds(), *check.node_label(), *check.secrets()]
     # In lists something may have been put aside: then "no head" would mislead, and positions are shifted.
     if found.sound("nodes"):
-        problems += [*check.heads(), *check.duplicates(), *check.labels()]
+        problems += [*check.heads(), *check.duplicates(), *check.aliases(), *check.labels()]
     if found.sound("classes"):
         problems += check.classes()
     for section in ("auto_offload", "prometheus"):
@@ -76,12 +77,32 @@ class _Check:
                     owner = "" if key == "name" else f" by {other.name}"
                     yield self.document.problem(("nodes", index, key), f"{key} {value} is taken already{owner}")
 
+    def aliases(self) -> Iterator[Problem]:
+        """What a target's label says must mean one node. Names and addresses used twice are told by `duplicates`."""
+        owners = {node.name.lower(): node for node in self.cluster.nodes}
+        for index, node in enumerate(self.cluster.nodes):
+            owner = owners.setdefault(node.address.lower(), node)
+            if owner is not node and owner.name.lower() == node.address.lower():
+                location: Location = ("nodes", index, "address")
+                yield self.document.problem(location, f"address {node.address} is the name of {owner.name}")
+        for index, node in enumerate(self.cluster.nodes):
+            for position, alias in enumerate(node.aliases):
+                if (owner := owners.setdefault(alias.lower(), node)) is not node:
+                    location = ("nodes", index, "aliases", position)
+                    yield self.document.problem(location, f"alias {alias} is {owner.name}'s already")
+
     def labels(self) -> Iterator[Problem]:
         for index, node in enumerate(self.cluster.nodes):
             for label in node.labels:
                 if label in _RESERVED_LABELS or label.startswith("__"):
                     location: Location = ("nodes", index, "labels", label)
                     yield self.document.problem(location, f'label "{label}" is set by us or by Prometheus', at_key=True)
+
+    def node_label(self) -> Iterator[Problem]:
+        label = self.cluster.prometheus.node_label
+        if label in _NOT_OF_A_NODE or label.startswith("__"):
+            message = f'the label "{label}" does not tell nodes apart; use instance, or one that your targets carry'
+            yield self.document.problem(("prometheus", "node_label"), message)
 
     def thresholds(self) -> Iterator[Problem]:
         auto = self.cluster.auto_offload

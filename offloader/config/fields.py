@@ -15,6 +15,7 @@ from offloader.config.units import duration_text, parse_duration, parse_ratio, p
 
 __all__ = [
     "Address",
+    "Alias",
     "Argv",
     "Count",
     "Duration",
@@ -35,6 +36,7 @@ __all__ = [
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}|[0-9a-fA-F:]{2,39}", re.ASCII)
+_ALIAS: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}|[0-9a-fA-F:]{2,39}", re.ASCII)
 
 
 class Strict(BaseModel):
@@ -140,6 +142,7 @@ NonEmpty = Annotated[str, AfterValidator(_non_empty)]
 Name = Annotated[str, _matching(_NAME, "name (letters, digits, . _ -, at most 63)")]
 LabelName = Annotated[str, _matching(_LABEL, "label name (letters, digits, _)")]
 Address = Annotated[str, _matching(_ADDRESS, "host name or IP address (no port, no URL)")]
+Alias = Annotated[str, _matching(_ALIAS, "name or address (no port, no URL)")]
 ListenAddress = Annotated[str, AfterValidator(_listen)]
 Url = Annotated[str, AfterValidator(_url)]
 Glob = Annotated[str, AfterValidator(_glob)]

@@ -15,6 +15,7 @@ from exporter.classify import ProcessClass
 from offloader import places
 from offloader.config.fields import (
     Address,
+    Alias,
     Argv,
     Count,
     Duration,
@@ -88,6 +89,9 @@ class Node(Strict):
     name: Name = Field(description="its name in commands, metrics and logs; Prometheus' label `node`")
     role: Annotated[Role, Field(strict=False)] = Field(description="`head` (exactly one) or `worker`")
     address: Address = Field(description="host name or IP address at which the other nodes reach it")
+    aliases: tuple[Alias, ...] = Field(
+        (), description="what else `prometheus.node_label` may call it, without a port, as in localhost"
+    )
     ssh: Ssh = Field(Ssh(), description="how to reach it; the head itself is not reached by SSH")
     state_dir: NodePath = Field(
         "", description="directory on the node for launchers, capsules and logs; must be on a local disk; default: "
@@ -117,6 +121,10 @@ class Prometheus(Strict):
         "configuration must say the same); older than three of these is stale"
     )  # fmt: skip
     exporter_port: Port = Field(9777, description="port of the exporters in the target file")
+    node_label: LabelName = Field(
+        "node", description="label of Prometheus' targets that says which node they are, by its name, address or an "
+        "alias of it, with a port or without; `instance` fits most sites that run other exporters (sources.md)"
+    )  # fmt: skip
     rule_files: tuple[NonEmpty, ...] = Field(
         (), description="recording rules that offload rules may use (paths with wildcards): their ranges count in the "
         "look-back check; default: the shipped ones"

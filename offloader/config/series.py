@@ -1,8 +1,9 @@
 """The names of the series that the controller asks Prometheus for, in one place. `rules/prometheus/` defines them.
 
 Every `grid:*` series carries the target labels of its raw series: `node` and `role` (head, worker) from the target
-file, `job` and `instance` from Prometheus. The latter two stay on purpose: two exporters that claim to be one node
-give two series for it, which is ambiguous and never acted on (safety.md), instead of being averaged away.
+file (or by `node_rules.py`, where other exporters run), `job` and `instance` from Prometheus. The latter two stay on
+purpose: two exporters that claim to be one node give two series for it, which is ambiguous and never acted on
+(safety.md), instead of being averaged away.
 Only series of exporters that answer (`up == 1`) are recorded, except `AGE` and `UP` themselves.
 """
 

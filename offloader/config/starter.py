@@ -24,6 +24,7 @@ prometheus:
   url: http://127.0.0.1:9090
   scrape_interval: 5s      # as in Prometheus' own configuration; three of these make a sample stale
 #  bearer_token_file: /etc/grid-offloader/prometheus.token
+#  node_label: instance     # where node_exporter runs instead of grid-exporter: docs/sources.md
 
 # Work that is moved runs as Ray jobs. Ray runs with token authentication; the file's mode must be 0600.
 ray: {{}}

@@ -8,7 +8,7 @@ import pytest
 from offloader.cli.main import ALIASES, COMMANDS
 
 PROJECT = Path(__file__).resolve().parents[2]
-GROUPS = {"rules": {"check", "list"}, "config": {"init", "check", "show"}, "cluster": {"targets"}}
+GROUPS = {"rules": {"check", "list"}, "config": {"init", "check", "show"}, "cluster": {"rules", "targets"}}
 PAGES = ["README.md", *sorted(str(path.relative_to(PROJECT)) for path in (PROJECT / "docs").glob("*.md"))]
 SOURCES = sorted(str(path.relative_to(PROJECT)) for path in (PROJECT / "offloader").rglob("*.py"))
 

@@ -119,12 +119,36 @@ def test_a_broken_node_does_not_lead_to_follow_up_errors(messages):
         (SMALLEST + "controller: {listen: localhost}", "is no HOST:PORT"),
         (SMALLEST.replace("}", ", labels: {role: x}}"), 'label "role" is set by us or by Prometheus'),
         (SMALLEST.replace("}", ", state_dir: var/x}"), "must be an absolute path on the node"),
+        (SMALLEST + "prometheus: {node_label: host-name}", "4:26: prometheus.node_label: 'host-name' is no label name"),
+        (SMALLEST + "prometheus: {node_label: [instance]}", "4:26: prometheus.node_label: must be text"),
+        (SMALLEST + "prometheus: {node_label: job}", '4:26: the label "job" does not tell nodes apart; use instance'),
+        (SMALLEST + "prometheus: {node_label: __address__}", 'the label "__address__" does not tell nodes apart'),
+        (
+            SMALLEST.replace("}", ", aliases: [localhost:9100]}"),
+            "3:60: nodes[0].aliases[0]: 'localhost:9100' is no name",
+        ),
     ],
 )
 def test_one_problem_at_a_time(messages, text, message):
     found = messages(text)
     assert any(message in line for line in found), found
     assert all(line[0].isdigit() for line in found)
+
+
+def test_what_a_target_may_be_called_means_one_node(messages):
+    """A name, address or alias that is two nodes' would lead Prometheus to take one for the other, or to nothing."""
+    assert messages("""\
+cluster: lab
+nodes:
+  - {name: head, role: head, address: 192.0.2.1, aliases: [localhost, head, Head]}
+  - {name: w1, role: worker, address: head, aliases: [localhost]}
+  - {name: w2, role: worker, address: 192.0.2.2, aliases: [W1, 192.0.2.1, w2.example.org]}
+""") == [
+        "4:39: address head is the name of head",
+        "4:55: alias localhost is head's already",
+        "5:60: alias W1 is w1's already",
+        "5:64: alias 192.0.2.1 is head's already",
+    ]
 
 
 def test_a_problem_never_repeats_a_secret_that_was_put_into_the_url(messages):

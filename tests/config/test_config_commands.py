@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
+import yaml
 
 from offloader.cli.main import main
 from offloader.cli.rules import _ask_promtool
@@ -92,7 +93,7 @@ def test_check_prints_every_problem_to_stdout_and_fails(run, cluster):
 
 
 def test_without_any_file_the_message_says_what_was_tried_and_what_to_run(run, tmp_path):
-    for command in (("config", "check"), ("config", "show"), ("cluster", "targets")):
+    for command in (("config", "check"), ("config", "show"), ("cluster", "targets"), ("cluster", "rules")):
         code, out, err = run(*command)
         assert (code, out) == (1, "")
         assert f"{tmp_path}/config/grid-offloader/cluster.yaml" in err
@@ -163,6 +164,25 @@ def test_a_broken_cluster_file_writes_no_targets(run, cluster, tmp_path):
     cluster.write_text("cluster: lab\n", encoding="utf-8")
     assert run("cluster", "targets", "-c", cluster, "-o", tmp_path / "targets.json")[0] == 1
     assert not (tmp_path / "targets.json").exists()
+
+
+def test_rules_of_the_nodes_are_printed_or_written_for_prometheus(run, cluster, tmp_path):
+    cluster.write_text(CLUSTER + "prometheus: {node_label: instance}\n", encoding="utf-8")
+    code, out, _ = run("cluster", "rules", "-c", cluster)
+    assert code == 0
+    (group,) = yaml.safe_load(out)["groups"]
+    assert group["rules"][0] == {
+        "record": "grid:cluster_node",
+        "labels": {"known_as": "head", "node": "head", "role": "head"},
+        "expr": "vector(1)",
+    }
+    assert '"instance"' in group["rules"][-1]["expr"]
+    file = tmp_path / "nodes.yml"
+    assert run("cluster", "rules", "-c", cluster, "-o", file)[:2] == (0, "")
+    assert file.read_text(encoding="utf-8") == out
+    cluster.write_text("cluster: lab\n", encoding="utf-8")
+    assert run("cluster", "rules", "-c", cluster, "-o", file)[0] == 1
+    assert file.read_text(encoding="utf-8") == out
 
 
 def test_rules_check_without_anything_checks_the_shipped_rules(run):
