@@ -5,6 +5,9 @@ from promql import assert_promql
 
 from offloader.config.load import check_cluster
 from offloader.config.node_rules import CLUSTER_NODE, TARGET_NODE, node_rules_yaml
+from offloader.config.shipped import shipped
+
+NODE_EXPORTER = shipped("rules", "prometheus", "sources", "node_exporter.yml")
 
 CLUSTER = """\
 cluster: lab
@@ -112,3 +115,19 @@ def test_every_node_is_there_whether_prometheus_has_a_target_for_it_or_not(promt
 
 
 NODES = (("login1", "head"), ("gpu1", "worker"), ("gpu2", "worker"))
+
+
+@pytest.mark.promtool
+def test_generated_rules_and_sources_work_together(promtool, tmp_path, rules):
+    """From what a plain node_exporter job has, `instance` and `job`, to a node with its role."""
+    files = [rules("prometheus: {node_label: instance}\n"), NODE_EXPORTER]
+    given = {
+        'up{job="node",instance="localhost:9100"}': "1x9",
+        'node_time_seconds{job="node",instance="localhost:9100"}': "0+2x9",
+        'node_memory_MemTotal_bytes{job="node",instance="localhost:9100"}': "16e9x9",
+    }
+    asked = {
+        name: [{"labels": f"{name}{head('node', 'localhost:9100')}", "value": value}]
+        for name, value in (("grid:up", 1), ("grid:node_memory_bytes", 16e9))
+    }
+    assert_promql(promtool, tmp_path, given, asked, rule_files=files, at="10s")
