@@ -60,7 +60,7 @@ def _prometheus(place: Place, _: Decision | None) -> tuple[str, str]:
 
 def _exporter(place: Place, _: Decision | None) -> tuple[str, str]:
     head, url = place.setup.policy.head, place.setup.cluster.prometheus.url.rstrip("/")
-    first = f"see whether grid-exporter on {head} answers; if not, start it"
+    first = f"see whether the exporter of {head} answers; if not, start it"
     return f"{first}; if it does, {url}/targets says what Prometheus makes of it", place.exporter
 
 

@@ -8,7 +8,9 @@ __all__ = ["REMEDIES", "obstacle"]
 
 _OWN_MOVE = "its owner may move it: `grid-offloader move PID`, or start it with GRID_OFFLOAD=allow"
 _PROMETHEUS = "check that Prometheus runs and answers: `grid-offloader status`"
-_EXPORTER = "check that grid-exporter runs on that node and that Prometheus scrapes it"
+_EXPORTER = (
+    "check that the exporter of that node (grid-exporter, or the site's own) runs and that Prometheus scrapes it"
+)
 _BUDGET = "wait, or raise `budgets` in the configuration"
 
 REMEDIES: Mapping[Reason, str] = {
