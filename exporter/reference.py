@@ -1,6 +1,7 @@
 """`python -m exporter.reference` writes docs/metrics.md from the declarations; `--check` tells when it is stale."""
 
 import argparse
+import inspect
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +18,8 @@ _INTRODUCTION = """\
 Written by `python -m exporter.reference` from the declarations in the code: change those, not this page.
 
 One sample is taken per scrape; a second scraper within half a second gets the same sample. With `--scope=cgroup` the
-node is a cgroup (a container or a slice): CPU, memory and pressure are its own, and what the kernel does not tell per
-cgroup is absent. What cannot be seen on a node is no failure: `grid_exporter_detail_missing` names it.
+node is a cgroup (a container or a slice): CPU, memory and pressure are its own, and what the kernel does not
+tell per cgroup is absent. What cannot be seen on a node is no failure: `grid_exporter_detail_missing` names it.
 
 Prometheus adds `instance`, `job` and the labels of the target (`node`, `role`). Series of processes carry `pid`,
 `comm`, `user` and `class`, never arguments or environment. Classes: training, inference, data_processing, compute, io,
@@ -30,20 +31,41 @@ Metrics of the controller: [controller_metrics.md](controller_metrics.md). Recor
 [rules.md](rules.md).
 """
 
-_DETAILS = """
+_DETAILS_HEADING = """
 ## Details that may be missing
 
 `grid_exporter_detail_missing{detail="…"}` is 1 when this exporter cannot see:
 
 | detail | means | what helps |
 | --- | --- | --- |
-| `load` | no load average | nothing: the kernel keeps none per cgroup (`--scope=cgroup`) |
-| `pressure_cpu`, `pressure_memory`, `pressure_io` | no pressure stall information | kernel with `psi=1`; cgroup v2 |
-| `gpu` | an NVIDIA board without a driver that works here | `nvidia-smi`; in a container: its NVIDIA runtime |
-| `process_io` | disk I/O of some processes | run as root, or with `CAP_SYS_PTRACE` |
-| `process_malformed` | some process is left out: its stat cannot be understood | report it with the kernel's version |
-| `process_other_users` | processes of other users are hidden | mount /proc without `hidepid`, or run as root |
 """
+
+_PSI = "a kernel with `psi=1`; of a cgroup: v2"
+_DETAILS = (
+    ("cpu", "CPU time is not accounted for this cgroup", "cgroup v1: its controllers `cpu` and `cpuacct`"),
+    ("memory", "memory is not accounted for this cgroup", "its controller `memory`"),
+    ("swap", "swap is not accounted for this cgroup", "its controller `memory`; v1: a kernel with `swapaccount=1`"),
+    ("load", "no load average", "nothing: the kernel keeps none per cgroup"),
+    ("pressure_cpu", "no pressure stall information for CPU", _PSI),
+    ("pressure_memory", "no pressure stall information for memory", _PSI),
+    ("pressure_io", "no pressure stall information for I/O", _PSI),
+    (
+        "gpu",
+        "an NVIDIA board without a driver that works here",
+        "`nvidia-smi`; in a container: its NVIDIA runtime; the exporter's log says more",
+    ),
+    ("process_io", "disk I/O of some processes", "run as root, or with `CAP_SYS_PTRACE`"),
+    (
+        "process_malformed",
+        "some process is left out: the kernel's answer cannot be understood",
+        "report it with the kernel's version",
+    ),
+    (
+        "process_other_users",
+        "processes of other users are hidden",
+        "mount /proc without `hidepid`, or run as root",
+    ),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,10 +88,11 @@ def render() -> str:
     """The page."""
     sections = [_section("The exporter itself", OWN_METRICS)]
     sections += [
-        _section(f"Collector `{collector.name}`", collector.metrics, (collector.__doc__ or "").strip())
+        _section(f"Collector `{collector.name}`", collector.metrics, inspect.getdoc(collector) or "")
         for collector in COLLECTORS
     ]
-    return _INTRODUCTION + "".join(sections) + _DETAILS
+    details = "".join(f"| `{detail}` | {meaning} | {remedy} |\n" for detail, meaning, remedy in _DETAILS)
+    return _INTRODUCTION + "".join(sections) + _DETAILS_HEADING + details
 
 
 def _section(title: str, metrics: Sequence[Metric], text: str = "") -> str:

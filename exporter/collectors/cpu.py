@@ -1,8 +1,9 @@
 """CPU: how busy the node is, as a counter by mode and as a ready-made ratio since the last sample."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-from exporter.collectors.base import Collector, Node
+from exporter.collectors.base import DETAIL_MISSING, Collector, Node
 from exporter.metrics import Kind, Metric, Sample
 from exporter.procfs.cgroup import Cgroup
 from exporter.procfs.read import read_text
@@ -41,6 +42,8 @@ CORES = Metric(
 _SHORTEST_WINDOW = 0.1
 """Seconds; below this a ratio is mostly the granularity of the kernel's ticks."""
 
+_JITTER_SECONDS = 3.0
+
 
 class CpuCollector(Collector):
     """/proc/stat, or the cpu controller of the cgroup."""
@@ -52,6 +55,7 @@ class CpuCollector(Collector):
         self._node = node
         self._last_ticks: CpuTimes | None = None
         self._last_used: tuple[float, float] | None = None
+        self._forward: dict[str, _Forward] = {}
 
     def collect(self) -> Iterable[Sample]:
         """One reader per scope."""
@@ -65,13 +69,23 @@ class CpuCollector(Collector):
         last, self._last_ticks = self._last_ticks, times
         if last is not None and times.total - last.total >= _SHORTEST_WINDOW * hertz * times.cpus:
             yield RATIO.sample(_clamp((times.busy - last.busy) / (times.total - last.total)))
-        for mode, ticks in times.ticks.items():
+        tolerance = int(_JITTER_SECONDS * hertz)
+        steady = replace(
+            times,
+            ticks={
+                mode: self._forward.setdefault(mode, _Forward()).value(ticks, tolerance)
+                for mode, ticks in times.ticks.items()
+            },
+        )
+        for mode, ticks in steady.ticks.items():
             yield SECONDS.sample(ticks / hertz, mode)
-        yield USED.sample(times.busy / hertz)
+        yield USED.sample(steady.busy / hertz)
         yield CORES.sample(times.cpus)
+        yield DETAIL_MISSING.sample(False, "cpu")
 
     def _cgroup(self, cgroup: Cgroup, host_cpus: int) -> Iterator[Sample]:
         cpu = cgroup.cpu()
+        yield DETAIL_MISSING.sample(cpu is None, "cpu")
         if cpu is None:
             return
         cores, now = cpu.cores(host_cpus), self._node.clock()
@@ -82,6 +96,25 @@ class CpuCollector(Collector):
         yield SECONDS.sample(cpu.system, "system")
         yield USED.sample(cpu.used)
         yield CORES.sample(cores)
+
+
+class _Forward:
+    """A counter that never runs backwards, of one that may: Prometheus would take every step back for a restart.
+
+    Waiting time steps back by moments (man 5 proc): then the last value stands until it is reached again. By much more
+    steps back the idle time of a CPU that goes offline: then what comes on top of that counts on.
+    """
+
+    def __init__(self) -> None:
+        self._offset = self._last = 0
+
+    def value(self, raw: int, tolerance: int) -> int:
+        """The counter, after a reading of `raw`; a step back of more than `tolerance` is one for good."""
+        back = self._last - (raw + self._offset)
+        if back > tolerance:
+            self._offset += back
+        self._last = max(self._last, raw + self._offset)
+        return self._last
 
 
 def _clamp(ratio: float) -> float:

@@ -1,23 +1,28 @@
-"""Reading one cgroup as if it were a node: CPU, memory, limits, pressure (kernel: cgroup-v1/, cgroup-v2.rst).
+"""Reading one cgroup as if it were a node: CPU, memory, limits, I/O, pressure (kernel: cgroup-v1/, cgroup-v2.rst).
 
 Version 2 has one hierarchy, version 1 one per controller; both answer the same questions here. A limit set above the
 cgroup binds as well: ancestors visible below the mount are asked too. None means that the kernel offers no such
-figure there (the root of a v2 hierarchy, a controller that is not enabled), which is no failure.
+figure there (the root of a v2 hierarchy, a controller that is not enabled), which is no failure; a cgroup that is
+gone is one (FileNotFoundError).
 """
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from exporter.procfs.read import ParseError, read_optional
+from exporter.procfs.cgroup_io import CgroupIo, parse_blkio, parse_io_stat
+from exporter.procfs.read import ParseError, natural, read_optional
 from exporter.procfs.system import Pressure, parse_pressure
 
 N = TypeVar("N", int, float)
 
 _UNLIMITED_V1 = 1 << 62
 """v1 shows "no limit" as the largest page-aligned integer; nothing real comes near half of it."""
+
+_NO_QUOTA_V1 = "-1"
 
 _CPU_FOLDERS = ("cpu", "cpu,cpuacct", "cpuacct,cpu")
 _CPUACCT_FOLDERS = ("cpuacct", "cpu,cpuacct", "cpuacct,cpu")
@@ -43,11 +48,14 @@ class CgroupCpu:
 class CgroupMemory:
     """Bytes. `working_set` is what cannot be dropped at once: usage without inactive file pages.
 
-    `limit` and `swap_limit` are None when unlimited; the swap figures also where swap is not accounted.
+    `limit` is the tightest of its own and of those above. `room` is what can be added before the first of them binds,
+    which may be one that siblings have filled. `limit`, `room` and `swap_limit` are None when unlimited; the swap
+    figures also where swap is not accounted.
     """
 
     working_set: int
     limit: int | None
+    room: int | None
     swap_used: int | None
     swap_limit: int | None
 
@@ -60,6 +68,9 @@ class Cgroup(Protocol):
 
     def memory(self) -> CgroupMemory | None:
         """Memory use and limits."""
+
+    def io(self) -> dict[str, CgroupIo] | None:
+        """Disk I/O by device number, as `8:0`; stacked and virtual devices are listed beside those below them."""
 
     def pressure(self, resource: str) -> Pressure | None:
         """PSI of cpu, memory or io."""
@@ -86,7 +97,7 @@ class CgroupV2:
 
     def cpu(self) -> CgroupCpu | None:
         """cpu.stat, cpu.max, cpuset.cpus.effective."""
-        text = read_optional(self.folder / "cpu.stat")
+        text = self._read("cpu.stat")
         if text is None:
             return None
         stat = _flat(text, "cpu.stat")
@@ -100,25 +111,41 @@ class CgroupV2:
         )
 
     def memory(self) -> CgroupMemory | None:
-        """memory.current, memory.stat, memory.max, memory.swap.*."""
-        usage = _number(read_optional(self.folder / "memory.current"))
-        text = read_optional(self.folder / "memory.stat")
-        if usage is None or text is None:
+        """memory.current, memory.stat, memory.max and memory.high (above which work is slowed down), memory.swap.*."""
+        if self._read("memory.current") is None:
             return None
-        inactive = _flat(text, "memory.stat").get("inactive_file", 0)
-        limits = [_number(text) for text in _lineage(self.root, self.folder, "memory.max")]
+        working_set = _working_set(self.folder, "memory.current", "inactive_file")
+        if working_set is None:
+            return None
+        levels = [
+            (limit, _working_set(level, "memory.current", "inactive_file"))
+            for level in _levels(self.root, self.folder)
+            if (limit := _limit_v2(level)) is not None
+        ]
         swap_limits = [_number(text) for text in _lineage(self.root, self.folder, "memory.swap.max")]
         return CgroupMemory(
-            working_set=max(0, usage - inactive),
-            limit=_least(limits),
+            working_set=working_set,
+            limit=_least(limit for limit, _ in levels),
+            room=_least(max(0, limit - used) for limit, used in levels if used is not None),
             swap_used=_number(read_optional(self.folder / "memory.swap.current")),
             swap_limit=_least(swap_limits),
         )
 
+    def io(self) -> dict[str, CgroupIo] | None:
+        """io.stat."""
+        text = self._read("io.stat")
+        return None if text is None else parse_io_stat(text)
+
     def pressure(self, resource: str) -> Pressure | None:
         """RESOURCE.pressure; None where the kernel runs without PSI."""
-        text = read_optional(self.folder / f"{resource}.pressure")
+        text = self._read(f"{resource}.pressure")
         return parse_pressure(text) if text else None
+
+    def _read(self, name: str) -> str | None:
+        text = read_optional(self.folder / name)
+        if text is None and not self.folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "the cgroup is gone", str(self.folder))
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +157,9 @@ class CgroupV1:
 
     def cpu(self) -> CgroupCpu | None:
         """cpuacct.usage (ns), cpuacct.stat (ticks), cpu.cfs_quota_us, cpuset.effective_cpus."""
-        accounting = _first_folder(self.root, _CPUACCT_FOLDERS, self.relative)
-        used = _number(read_optional(accounting / "cpuacct.usage")) if accounting else None
-        if accounting is None or used is None:
+        accounting = self._accounting()
+        used = _number(read_optional(accounting / "cpuacct.usage"))
+        if used is None:
             return None
         ticks = _flat(read_optional(accounting / "cpuacct.stat") or "", "cpuacct.stat")
         hertz = os.sysconf("SC_CLK_TCK")
@@ -146,26 +173,52 @@ class CgroupV1:
 
     def memory(self) -> CgroupMemory | None:
         """memory.usage_in_bytes, memory.stat (the `total_` figures include children), memory.memsw.*."""
-        folder = self.root / "memory" / self.relative
-        usage = _number(read_optional(folder / "memory.usage_in_bytes"))
-        text = read_optional(folder / "memory.stat")
-        if usage is None or text is None:
+        top = self.root / "memory"
+        folder = top / self.relative
+        self._accounting()
+        working_set = _working_set(folder, "memory.usage_in_bytes", "total_inactive_file")
+        if working_set is None:
             return None
-        stat = _flat(text, "memory.stat")
+        stat = _flat(read_optional(folder / "memory.stat") or "", "memory.stat")
         own = _number(read_optional(folder / "memory.limit_in_bytes"))
         limit = _finite(_least([stat.get("hierarchical_memory_limit"), own]))
         both_limit = _finite(stat.get("hierarchical_memsw_limit"))
+        levels = [
+            (bound, _working_set(level, "memory.usage_in_bytes", "total_inactive_file"))
+            for level in _levels(top, folder)
+            if (bound := _number(read_optional(level / "memory.limit_in_bytes"))) is not None
+            and limit is not None
+            and limit <= bound < _UNLIMITED_V1  # a tighter one above does not bind: memory.use_hierarchy is 0 there
+        ]
         return CgroupMemory(
-            working_set=max(0, usage - stat.get("total_inactive_file", 0)),
+            working_set=working_set,
             limit=limit,
+            room=_least(max(0, bound - used) for bound, used in levels if used is not None),
             swap_used=stat.get("total_swap"),
             swap_limit=both_limit - limit if both_limit is not None and limit is not None else None,
         )
 
+    def io(self) -> dict[str, CgroupIo] | None:
+        """blkio.throttle.*: what was written through the page cache is not charged to the cgroup in v1."""
+        self._accounting()
+        folder = self.root / "blkio" / self.relative
+        texts = [_recursive(folder, f"blkio.throttle.{name}") for name in ("io_serviced", "io_service_bytes")]
+        if texts[0] is None or texts[1] is None:
+            return None
+        return parse_blkio(texts[0], texts[1])
+
     def pressure(self, resource: str) -> Pressure | None:
         """v1 has no PSI; a hybrid set-up mounts a v2 hierarchy beside it, whose files are used when there."""
+        self._accounting()
         text = read_optional(self.root / "unified" / self.relative / f"{resource}.pressure")
         return parse_pressure(text) if text else None
+
+    def _accounting(self) -> Path:
+        """The folder that every cgroup has as long as it is there."""
+        folder = _first_folder(self.root, _CPUACCT_FOLDERS, self.relative)
+        if folder is None:
+            raise FileNotFoundError(errno.ENOENT, "the cgroup is gone", self.relative)
+        return folder
 
     def _quota(self) -> float | None:
         folder = _first_folder(self.root, _CPU_FOLDERS, self.relative)
@@ -180,6 +233,23 @@ class CgroupV1:
             if (quota := read_optional(level / "cpu.cfs_quota_us"))
         ]
         return _least(quotas)
+
+
+def _recursive(folder: Path, name: str) -> str | None:
+    """With the cgroups below it; old kernels tell only of the cgroup itself."""
+    text = read_optional(folder / f"{name}_recursive")
+    return read_optional(folder / name) if text is None else text
+
+
+def _working_set(folder: Path, usage_file: str, inactive_key: str) -> int | None:
+    usage, text = _number(read_optional(folder / usage_file)), read_optional(folder / "memory.stat")
+    if usage is None or text is None:
+        return None
+    return max(0, usage - _flat(text, "memory.stat").get(inactive_key, 0))
+
+
+def _limit_v2(level: Path) -> int | None:
+    return _least(_number(read_optional(level / name)) for name in ("memory.max", "memory.high"))
 
 
 def _first_folder(root: Path, names: tuple[str, ...], relative: str) -> Path | None:
@@ -201,7 +271,7 @@ def _lineage(top: Path, folder: Path, name: str) -> Iterator[str]:
 def _flat(text: str, name: str) -> dict[str, int]:
     try:
         pairs = (line.split() for line in text.splitlines())
-        return {key: int(value) for key, value in pairs}
+        return {key: natural(value) for key, value in pairs}
     except ValueError as error:
         raise ParseError(f"{name}: {error}") from error
 
@@ -217,22 +287,32 @@ def _number(text: str | None) -> int | None:
     if text is None or text.strip() == "max":
         return None
     try:
-        return int(text)
+        return natural(text.strip())
     except ValueError as error:
-        raise ParseError(f"cgroup file: {text[:40]!r} is no number") from error
+        raise ParseError(f"cgroup file: {error}") from error
 
 
 def _quota_v2(text: str) -> float | None:
     try:
         quota, period = text.split()
-        return None if quota == "max" else int(quota) / int(period)
-    except (ValueError, ZeroDivisionError) as error:
+        return None if quota == "max" else _cores(natural(quota), natural(period))
+    except ValueError as error:
         raise ParseError(f"cpu.max: {text[:40]!r}") from error
 
 
 def _quota_v1(quota: str, period: str | None) -> float | None:
-    microseconds, every = _number(quota), _number(period)
-    return microseconds / every if microseconds and every and microseconds > 0 else None
+    if quota.strip() == _NO_QUOTA_V1 or period is None:
+        return None
+    try:
+        return _cores(natural(quota.strip()), natural(period.strip()))
+    except ValueError as error:
+        raise ParseError(f"cpu.cfs_quota_us: {quota[:40]!r} of {period[:40]!r}") from error
+
+
+def _cores(quota: int, period: int) -> float:
+    if not quota or not period:
+        raise ValueError("zero")  # the kernel takes no less than a millisecond
+    return quota / period
 
 
 def _finite(limit: int | None) -> int | None:
@@ -248,7 +328,13 @@ def _cpu_count(text: str | None) -> int | None:
     if not text or not text.strip():
         return None
     try:
-        ranges = [part.split("-") for part in text.strip().split(",")]
-        return sum(int(part[-1]) - int(part[0]) + 1 for part in ranges)
+        return sum(map(_span, text.strip().split(",")))
     except ValueError as error:
         raise ParseError(f"cpuset: {text[:40]!r}") from error
+
+
+def _span(part: str) -> int:
+    numbers = [natural(word) for word in part.split("-")]
+    if numbers[-1] < numbers[0]:
+        raise ValueError("backwards")
+    return numbers[-1] - numbers[0] + 1

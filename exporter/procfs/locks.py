@@ -8,7 +8,7 @@ namespace, not at all. A descriptor's own lines do tell.
 import re
 
 _HELD = re.compile(rb"^lock:\s+\d+:\s+(FLOCK|POSIX|OFDLCK)\s", re.MULTILINE)
-_WAITS = re.compile(rb"^\d+:\s+->\s+(?:FLOCK|POSIX|OFDLCK)\s+\S+\s+\S+\s+(-?\d+)\s+\S+:(\d+)\s", re.MULTILINE)
+_WAITS = re.compile(rb"^\d+:\s+->\s+(?:FLOCK|POSIX|OFDLCK)\s+\S+\s+\S+\s+(-?\d{1,10})\s+\S+:(\d{1,20})\s", re.MULTILINE)
 
 
 def parse_held(raw: bytes) -> frozenset[str]:

@@ -4,7 +4,7 @@ import os
 import re
 from dataclasses import dataclass
 
-_SHARED = re.compile(rb"^\S+ .(.).s [0-9a-f]+ ([0-9a-f]+):([0-9a-f]+) (\d+) +(/.*)$", re.MULTILINE)
+_SHARED = re.compile(rb"^\S+ .(.).s [0-9a-f]+ ([0-9a-f]{2,5}):([0-9a-f]{2,5}) (\d{1,20}) +(/.*)$", re.MULTILINE)
 
 _MEMORY = (b"/dev/shm/", b"/memfd:", b"/SYSV", b"/dev/zero")
 """Shared memory: POSIX, memfd_create(2), System V (its inode is the segment's id), and anonymous with MAP_SHARED."""

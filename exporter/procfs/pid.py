@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 
-from exporter.procfs.read import ParseError
+from exporter.procfs.read import ParseError, natural
 
 PF_KTHREAD = 0x00200000
 """The flag of kernel threads in field 9 of stat (include/linux/sched.h)."""
 
 DEAD_STATES = frozenset("ZXx")
 """States in which nothing runs any more (man 5 proc); other threads of the process may."""
+
+_LARGEST = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,8 @@ def parse_pid_stat(raw: bytes) -> PidStat:
     fields = tail.split()
     try:
         numbers = tuple(map(int, fields[1:22]))
-        return PidStat(
-            pid=int(pid),
+        stat = PidStat(
+            pid=natural(pid),
             comm=comm.decode("utf-8", "surrogateescape"),
             state=fields[0].decode("ascii"),
             ppid=numbers[0],
@@ -135,13 +137,17 @@ def parse_pid_stat(raw: bytes) -> PidStat:
         )
     except (ValueError, IndexError) as error:
         raise ParseError(f"/proc/PID/stat: {raw[:80]!r}") from error
+    unsigned = stat.utime, stat.stime, stat.threads, stat.start_time, stat.vsize, stat.rss
+    if min(unsigned) < 0 or max(numbers) > _LARGEST or min(numbers) < -_LARGEST:
+        raise ParseError(f"/proc/PID/stat: out of range: {raw[:80]!r}")
+    return stat
 
 
 def parse_pid_statm(raw: bytes) -> PidStatm:
     """The fields are: size resident shared text lib data dt."""
     try:
         _, resident, shared = raw.split()[:3]
-        return PidStatm(int(resident), int(shared))
+        return PidStatm(natural(resident), natural(shared))
     except ValueError as error:
         raise ParseError(f"/proc/PID/statm: {raw[:80]!r}") from error
 
@@ -150,7 +156,7 @@ def parse_pid_io(raw: bytes) -> PidIo:
     """Storage bytes, not rchar and wchar, which count the page cache and pipes too."""
     fields = _colon_fields(raw)
     try:
-        return PidIo(int(fields[b"read_bytes"]), int(fields[b"write_bytes"]))
+        return PidIo(natural(fields[b"read_bytes"]), natural(fields[b"write_bytes"]))
     except (KeyError, ValueError) as error:
         raise ParseError(f"/proc/PID/io: {raw[:80]!r}") from error
 
@@ -162,14 +168,14 @@ def parse_pid_status(raw: bytes) -> PidStatus:
         return PidStatus(
             uids=_four(fields[b"Uid"]),
             gids=_four(fields[b"Gid"]),
-            groups=tuple(map(int, fields.get(b"Groups", b"").split())),
-            umask=int(fields[b"Umask"], 8) if b"Umask" in fields else None,
-            tracer_pid=int(fields.get(b"TracerPid", b"0")),
-            swap=int(fields.get(b"VmSwap", b"0 kB").split()[0]) << 10,
-            ignored_signals=int(fields.get(b"SigIgn", b"0"), 16),
-            effective_capabilities=int(fields.get(b"CapEff", b"0"), 16),
+            groups=tuple(map(natural, fields.get(b"Groups", b"").split())),
+            umask=_digits(fields[b"Umask"], 8) if b"Umask" in fields else None,
+            tracer_pid=natural(fields.get(b"TracerPid", b"0")),
+            swap=natural(fields.get(b"VmSwap", b"0 kB").split()[0]) << 10,
+            ignored_signals=_digits(fields.get(b"SigIgn", b"0"), 16),
+            effective_capabilities=_digits(fields.get(b"CapEff", b"0"), 16),
             cpus_allowed=fields.get(b"Cpus_allowed_list", b"").decode("ascii"),
-            namespace_pids=tuple(map(int, fields.get(b"NSpid", b"").split())),
+            namespace_pids=tuple(map(natural, fields.get(b"NSpid", b"").split())),
         )
     except (KeyError, ValueError, IndexError) as error:
         raise ParseError(f"/proc/PID/status: {error!r}") from error
@@ -192,12 +198,12 @@ def parse_environ(raw: bytes) -> dict[bytes, bytes]:
 
 
 def parse_cgroup(raw: bytes) -> tuple[CgroupMembership, ...]:
-    """hierarchy:controllers:path, one line per hierarchy; paths may hold colons."""
-    lines = raw.decode("utf-8", "surrogateescape").splitlines()
+    """hierarchy:controllers:path, one line per hierarchy; paths may hold colons, and characters like U+2028."""
+    lines = raw.decode("utf-8", "surrogateescape").split("\n")
     try:
-        parts = [line.split(":", 2) for line in lines]
+        parts = [line.split(":", 2) for line in lines if line]
         return tuple(
-            CgroupMembership(int(number), tuple(names.split(",")) if names else (), path)
+            CgroupMembership(natural(number), tuple(names.split(",")) if names else (), path)
             for number, names, path in parts
         )
     except ValueError as error:
@@ -220,21 +226,29 @@ def parse_fdinfo(raw: bytes) -> FdInfo:
     """`flags` is octal."""
     fields = _colon_fields(raw)
     try:
-        mount = fields.get(b"mnt_id")
-        return FdInfo(int(fields[b"pos"]), int(fields[b"flags"], 8), int(mount) if mount else None)
+        mount, position = fields.get(b"mnt_id"), fields[b"pos"]
+        offset = natural(position.removeprefix(b"-")) * (-1 if position.startswith(b"-") else 1)
+        return FdInfo(offset, _digits(fields[b"flags"], 8), natural(mount) if mount else None)
     except (KeyError, ValueError) as error:
         raise ParseError(f"/proc/PID/fdinfo: {raw[:80]!r}") from error
 
 
 def _colon_fields(raw: bytes) -> dict[bytes, bytes]:
-    pairs = (line.partition(b":") for line in raw.splitlines())
+    pairs = (line.partition(b":") for line in raw.split(b"\n"))  # not at \r, which a command name may hold
     return {name: value.strip() for name, _, value in pairs}
 
 
 def _four(value: bytes) -> tuple[int, int, int, int]:
-    real, effective, saved, filesystem = map(int, value.split())
+    real, effective, saved, filesystem = map(natural, value.split())
     return real, effective, saved, filesystem
 
 
+def _digits(word: bytes, base: int) -> int:
+    """A number in octal or hexadecimal digits, of 64 bits at most. Raises ValueError for all else."""
+    if not word.isalnum() or not word.isascii() or (value := int(word, base)) > _LARGEST:
+        raise ValueError(f"no number: {word[:40]!r}")
+    return value
+
+
 def _limit(word: str) -> int | None:
-    return None if word == "unlimited" else int(word)
+    return None if word == "unlimited" else natural(word)

@@ -1,9 +1,17 @@
 """Reading kernel files, and what can go wrong while doing so."""
 
+import errno
 import os
 from pathlib import Path
 
 _CHUNK = 65536
+_MOST_DIGITS = 20
+"""Of an unsigned 64-bit number: the kernel shows no larger ones."""
+
+_UNSEEN = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.ESRCH, errno.ENODEV, errno.EACCES, errno.EPERM, errno.EOPNOTSUPP}
+)
+"""Gone, denied, or not offered by this kernel (PSI that is switched off: EOPNOTSUPP). Anything else is a fault."""
 
 
 class ParseError(ValueError):
@@ -28,8 +36,20 @@ def read_text(path: str | Path) -> str:
 
 
 def read_optional(path: str | Path) -> str | None:
-    """As `read_text`, None where the file does not exist, cannot be read, or the kernel does not support it."""
+    """As `read_text`, None where there is no such file, it is denied, or the kernel does not support it.
+
+    Raises OSError for what is no answer: an I/O error, a directory in place of the file.
+    """
     try:
         return read_text(path)
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno in _UNSEEN:
+            return None
+        raise
+
+
+def natural(word: str | bytes) -> int:
+    """An unsigned decimal number as the kernel writes it. Raises ValueError for all else that int() would take."""
+    if len(word) > _MOST_DIGITS or not (word.isascii() and word.isdigit()):
+        raise ValueError(f"no number: {word[:40]!r}")
+    return int(word)

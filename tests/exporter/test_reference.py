@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 from exporter import reference
 from exporter.classify import ProcessClass
 from exporter.collectors import COLLECTORS
@@ -14,6 +17,15 @@ def test_every_metric_and_class_is_on_it():
     missing = [metric.name for collector in COLLECTORS for metric in collector.metrics if metric.name not in page]
     assert missing == []
     assert [kind for kind in ProcessClass if kind not in page] == []
+
+
+def test_every_detail_that_may_be_missing_is_on_it():
+    """Who sees the metric finds what helps."""
+    golden = "".join(path.read_text() for path in (Path(__file__).parent / "golden").glob("*.txt"))
+    details = set(re.findall(r'^grid_exporter_detail_missing\{detail="(\w+)"\}', golden, re.MULTILINE))
+    page = reference.render()
+    assert {"cpu", "gpu", "process_io"} <= details
+    assert [detail for detail in details if f"\n| `{detail}` |" not in page] == []
 
 
 def test_a_stale_page_is_noticed(tmp_path, capsys):

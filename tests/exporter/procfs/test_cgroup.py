@@ -1,6 +1,9 @@
+import shutil
+
 import pytest
 
 from exporter.procfs.cgroup import open_cgroup
+from exporter.procfs.cgroup_io import CgroupIo
 from exporter.procfs.read import ParseError
 
 
@@ -32,6 +35,48 @@ def test_cpu_set_counts_as_cores(tmp_path):
     assert cpu.cores(64) == 3
 
 
+def _memory(used, inactive=0, **limits):
+    return {"memory.current": f"{used}\n", "memory.stat": f"inactive_file {inactive}\n"} | {
+        f"memory.{name}": f"{value}\n" for name, value in limits.items()
+    }
+
+
+def _slice(tmp_path, above, own):
+    """A v2 cgroup in a slice, by the memory of each."""
+    files = {f"a__{name}": text for name, text in above.items()} | {f"a__b__{name}": text for name, text in own.items()}
+    return _v2(tmp_path, **files).memory()
+
+
+def test_siblings_fill_the_slice(tmp_path):
+    """Its own limit is far away, that of the slice is not; cache that nobody uses makes room."""
+    memory = _slice(tmp_path, _memory(950, 100, max=1000), _memory(100, max=800))
+    assert (memory.working_set, memory.limit, memory.room) == (100, 800, 150)
+
+
+def test_above_memory_high_work_is_slowed_down(tmp_path):
+    """So it is where the room ends."""
+    memory = _slice(tmp_path, _memory(100), _memory(100, max=800, high=300))
+    assert (memory.limit, memory.room) == (300, 200)
+
+
+def test_memory_without_limits(tmp_path):
+    memory = _slice(tmp_path, _memory(100, max="max", high="max"), _memory(100, max="max"))
+    assert (memory.limit, memory.room) == (None, None)
+
+
+def test_a_cgroup_that_was_removed_is_a_failure(tmp_path):
+    """Not a kernel without controllers: there is no such node any more."""
+    v1 = _write(tmp_path / "1", {"cpuacct/s/cpuacct.usage": "1", "memory/s/memory.stat": "", "unified/s/x": ""})
+    for cgroup, folders in ((_v2(tmp_path / "2"), ["2/a/b"]), (open_cgroup(v1, "/s"), ["1/cpuacct/s", "1/memory/s"])):
+        assert cgroup.cpu() is not None
+        assert cgroup.memory() is None
+        for folder in folders:
+            shutil.rmtree(tmp_path / folder)
+        for ask in (cgroup.cpu, cgroup.memory, cgroup.io, lambda cgroup=cgroup: cgroup.pressure("cpu")):
+            with pytest.raises(FileNotFoundError, match="is gone"):
+                ask()
+
+
 def test_without_controllers_there_is_nothing_but_no_failure(tmp_path):
     """The root of a v2 hierarchy: absent is not failed."""
     cgroup = open_cgroup(_write(tmp_path, {"cgroup.controllers": ""}), "/")
@@ -58,6 +103,36 @@ def test_v1_unlimited_memory(tmp_path):
     assert (memory.working_set, memory.limit) == (60, None)
 
 
+@pytest.mark.parametrize(("hierarchical", "room"), [(1000, 150), (5000, 1100)])
+def test_v1_siblings_fill_the_cgroup_above(tmp_path, hierarchical, room):
+    """Unless memory.use_hierarchy is off, and the limit above does not bind."""
+    files = {
+        "cpuacct/s/t/cpuacct.usage": "1",
+        "memory/s/memory.usage_in_bytes": "950",
+        "memory/s/memory.stat": "total_inactive_file 100\n",
+        "memory/s/memory.limit_in_bytes": "1000",
+        "memory/s/t/memory.usage_in_bytes": "100",
+        "memory/s/t/memory.stat": f"hierarchical_memory_limit {hierarchical}\n",
+        "memory/s/t/memory.limit_in_bytes": "1200",
+    }
+    memory = open_cgroup(_write(tmp_path, files), "/s/t").memory()
+    assert memory is not None
+    assert (memory.limit, memory.room) == (min(hierarchical, 1200), room)
+
+
+def test_v1_io_of_the_group_alone_on_an_old_kernel(tmp_path):
+    """Without the files that include the groups below."""
+    files = {
+        "cpuacct/s/cpuacct.usage": "1",
+        "blkio/s/blkio.throttle.io_serviced": "8:0 Read 1\n8:0 Write 2\nTotal 3\n",
+        "blkio/s/blkio.throttle.io_service_bytes": "8:0 Read 10\n8:0 Write 20\nTotal 30\n",
+    }
+    cgroup = open_cgroup(_write(tmp_path, files), "/s")
+    assert cgroup.io() == {"8:0": CgroupIo(1, 10, 2, 20)}
+    (tmp_path / "blkio/s/blkio.throttle.io_serviced").unlink()
+    assert cgroup.io() is None
+
+
 def test_hybrid_set_up_takes_pressure_from_the_unified_hierarchy(tmp_path):
     """systemd's hybrid layout: v1 controllers, v2 beside them."""
     pressure = "some avg10=0 avg60=0 avg300=0 total=1000000\n"
@@ -75,5 +150,6 @@ def test_missing_cgroup_is_named(tmp_path):
 
 def test_malformed_file(tmp_path):
     """An error that names the file, for the collector's log line."""
-    with pytest.raises(ParseError, match=r"cpu\.max"):
-        _v2(tmp_path, **{"a__b__cpu.max": "fast\n"}).cpu()
+    for text in ("fast\n", "0 100000\n", "1000 0\n", "-1 100000\n"):
+        with pytest.raises(ParseError, match=r"cpu\.max"):
+            _v2(tmp_path, **{"a__b__cpu.max": text}).cpu()

@@ -1,5 +1,8 @@
-from exporter.procfs.net import Endpoint, SocketState, parse_inet
+import pytest
+
+from exporter.procfs.net import Endpoint, SocketState, Traffic, parse_inet, parse_net_dev
 from exporter.procfs.process import Procfs
+from exporter.procfs.read import ParseError
 
 
 def test_addresses_ports_states(proc):
@@ -16,3 +19,22 @@ def test_states_of_newer_kernels():
     line = "0: 0100007F:0001 0100007F:0002 63 0:0 0:0 0 7 0 9\n"
     (found,) = parse_inet("heading\n" + line)
     assert found.state is SocketState.UNKNOWN
+
+
+HEADING = "Inter-|   Receive  |  Transmit\n face |bytes packets errs drop\n"
+COLUMNS = "1 0 2 3 0 0 0 0 4 0 5 6 0 0 0 0"
+
+
+def test_traffic_of_interfaces_whatever_their_names():
+    """Old kernels put no space behind the colon; a name may hold what Unicode calls a line end."""
+    text = f"{HEADING}  eth0:{COLUMNS}\n a\u2028b: {COLUMNS}\n"
+    assert parse_net_dev(text) == dict.fromkeys(["eth0", "a\u2028b"], Traffic(1, 2, 3, 4, 5, 6))
+
+
+@pytest.mark.parametrize(
+    "line", ["", "eth0 1 2 3\n", "eth0: 1 2 3\n", f": {COLUMNS}\n", "eth0: -1 0 2 3 0 0 0 0 4 0 5 6\n"]
+)
+def test_what_is_no_table_of_interfaces(line):
+    """Every network namespace has lo at least."""
+    with pytest.raises(ParseError):
+        parse_net_dev(HEADING + line)

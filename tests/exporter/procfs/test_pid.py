@@ -1,8 +1,4 @@
-import contextlib
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from exporter.procfs import pid
 from exporter.procfs.read import ParseError
@@ -44,22 +40,23 @@ def test_kernel_thread_status_has_no_memory():
     assert (status.swap, status.umask, status.groups) == (0, None, ())
 
 
-PARSERS = [
-    pid.parse_pid_stat,
-    pid.parse_pid_statm,
-    pid.parse_pid_io,
-    pid.parse_pid_status,
-    pid.parse_cmdline,
-    pid.parse_environ,
-    pid.parse_cgroup,
-    pid.parse_limits,
-    pid.parse_fdinfo,
-]
+def test_cgroup_paths_with_what_unicode_calls_line_ends():
+    """So are directory names."""
+    path = "/a\u2028b\x85c\x0bd\re"
+    assert pid.parse_cgroup(f"0::{path}\n".encode())[0].path == path
 
 
-@pytest.mark.parametrize("parse", PARSERS)
-@given(raw=st.one_of(st.binary(max_size=300), st.text("() 0123456789:\tUidGpos\n\0-", max_size=300).map(str.encode)))
-def test_garbage_raises_only_parse_error(parse, raw):
-    """One odd process never loses a scrape in an unforeseen way."""
-    with contextlib.suppress(ParseError):
-        parse(raw)
+def test_a_command_name_with_a_carriage_return_makes_up_no_line():
+    """The kernel escapes line feeds in it, and nothing else."""
+    status = pid.parse_pid_status(b"Name:\tx\rVmSwap:\t9 kB\nUid:\t1\t1\t1\t1\nGid:\t1\t1\t1\t1\n")
+    assert status.swap == 0
+
+
+@pytest.mark.parametrize("field", [13, 14, 19, 21, 22, 23])
+@pytest.mark.parametrize("value", [b"-1", b"%d" % 2**64, b"9" * 400])
+def test_impossible_times_and_sizes(field, value):
+    """They would go into a counter, or not even fit a number of Prometheus'. Fields as numbered in man 5 proc."""
+    words = (STAT % b"x").split(b" ")
+    words[field] = value
+    with pytest.raises(ParseError):
+        pid.parse_pid_stat(b" ".join(words))
