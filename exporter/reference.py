@@ -18,7 +18,7 @@ _INTRODUCTION = """\
 Written by `python -m exporter.reference` from the declarations in the code: change those, not this page.
 
 One sample is taken per scrape; a second scraper within half a second gets the same sample. With `--scope=cgroup` the
-node is a cgroup (a container or a slice): CPU, memory and pressure are its own, and what the kernel does not
+node is a cgroup (a container or a slice): CPU, memory, disk I/O and pressure are its own, and what the kernel does not
 tell per cgroup is absent. What cannot be seen on a node is no failure: `grid_exporter_detail_missing` names it.
 
 Prometheus adds `instance`, `job` and the labels of the target (`node`, `role`). Series of processes carry `pid`,
@@ -49,6 +49,17 @@ _DETAILS = (
     ("pressure_cpu", "no pressure stall information for CPU", _PSI),
     ("pressure_memory", "no pressure stall information for memory", _PSI),
     ("pressure_io", "no pressure stall information for I/O", _PSI),
+    (
+        "network",
+        "no traffic",
+        "nothing: a cgroup has no network of its own; `--cgroup-path=/` in a container, which has",
+    ),
+    (
+        "disk",
+        "I/O is not accounted for this cgroup, or nothing tells disks from what lies on top of them",
+        "its controller `io` (v1: `blkio`); /sys mounted, see `--sysfs`",
+    ),
+    ("disk_busy", "no busy time of disks", "nothing: the kernel keeps none per cgroup"),
     (
         "gpu",
         "an NVIDIA board without a driver that works here",

@@ -2,9 +2,11 @@
 
 from exporter.collectors.base import Collector, Node
 from exporter.collectors.cpu import CpuCollector
+from exporter.collectors.disk import DiskCollector
 from exporter.collectors.gpu import GpuCollector
 from exporter.collectors.load import LoadCollector
 from exporter.collectors.memory import MemoryCollector
+from exporter.collectors.network import NetworkCollector
 from exporter.collectors.pressure import PressureCollector
 from exporter.collectors.process import ProcessCollector
 
@@ -13,6 +15,8 @@ COLLECTORS: tuple[type[Collector], ...] = (
     LoadCollector,
     MemoryCollector,
     PressureCollector,
+    NetworkCollector,
+    DiskCollector,
     GpuCollector,
     ProcessCollector,
 )

@@ -10,7 +10,7 @@ def test_defaults():
     """Loopback until told otherwise: the output names users and programs."""
     settings = parse([])
     assert (settings.host, settings.port, settings.scope, settings.process.top) == ("127.0.0.1", 9777, Scope.HOST, 50)
-    assert settings.collectors == ("cpu", "load", "memory", "pressure", "gpu", "process")
+    assert settings.collectors == ("cpu", "load", "memory", "pressure", "network", "disk", "gpu", "process")
 
 
 def test_options():
@@ -32,7 +32,7 @@ def test_options():
         (["--process.top=0"], "above 0"),
         (["--process.min-rss=lots"], "no size"),
         (["--process.min-cpu=nan"], "no number"),
-        (["--collectors=cpu,disk"], "disk"),
+        (["--collectors=cpu,disks"], "disks"),
         (["--collectors=cpu", "--no-collector=cpu"], "no collector is left"),
         (["--cgroup-path=../x"], "absolute"),
         (["--procfs=/nowhere"], "no procfs"),
