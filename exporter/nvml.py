@@ -1,88 +1,67 @@
-"""GPUs through NVML (NVIDIA Management Library API reference), read by a background thread.
+"""The GPUs of the node, sampled through NVML by a background thread.
 
 Initialising the driver can take seconds and a call can hang with the hardware: neither may hold up a scrape. No
-library or no driver is the normal case of most nodes. Fields that a GPU does not support are None.
+library or no driver is the normal case of most nodes.
 """
 
+import contextlib
 import ctypes
 import logging
 import threading
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any
+
+from exporter.nvml_reader import Gpu, NvmlReader
 
 _LIBRARY = "libnvidia-ml.so.1"
 _RETRY_SECONDS = 300.0
 _STALE_INTERVALS = 6
 _SLOWEST_START_SECONDS = 60.0
+_MISMATCH = (
+    "the driver's library and the loaded kernel module are of different versions: restart the node; or stop this "
+    "exporter, reload the module and start the exporter again"
+)
 
 log = logging.getLogger(__name__)
 
 
-class MigMode(StrEnum):
-    """Multi-instance GPU: under it, per-process utilisation is not available."""
-
-    ENABLED = "enabled"
-    DISABLED = "disabled"
-    UNSUPPORTED = "unsupported"
-
-
-@dataclass(frozen=True, slots=True)
-class GpuProcess:
-    """A process with a context on a GPU: bytes of GPU memory; share of the GPU's time since the last look."""
-
-    pid: int
-    memory: int | None
-    utilisation: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """One GPU. Bytes, °C, watts, ratios 0-1; `ecc` counts errors by type since the driver was loaded."""
-
-    index: int
-    uuid: str
-    name: str
-    mig: MigMode
-    utilisation: float | None
-    memory_total: int | None
-    memory_used: int | None
-    temperature: int | None
-    power: float | None
-    ecc: dict[str, int]
-    processes: tuple[GpuProcess, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class GpuReport:
-    """The GPUs of a node as of `at` (monotonic seconds). `error`: a driver or GPU is there but fails."""
+    """The GPUs of a node as of `at` (monotonic seconds).
+
+    `error`: a driver or GPU is there but fails. `version_mismatch`: because the driver's library and its kernel module
+    are of different versions, as after an update without a restart.
+    """
 
     at: float
     gpus: tuple[Gpu, ...] = ()
     error: str | None = None
+    version_mismatch: bool = False
 
 
 class NvmlStaleError(RuntimeError):
     """The sampler has not answered for a while: a GPU call hangs."""
 
 
-@dataclass(slots=True)
-class _Device:
-    index: int
-    handle: Any
-    uuid: str
-    name: str
-    last_seen: int = 0  # the time stamp of the newest utilisation sample, microseconds
+class NvmlFailedError(RuntimeError):
+    """There is a driver, and no GPU answers."""
+
+
+class VersionMismatchError(RuntimeError):
+    """The NVML library does not fit the loaded kernel module."""
 
 
 @dataclass
 class GpuSampler:
-    """Samples all GPUs every `interval` seconds in a daemon thread, once started."""
+    """Samples all GPUs every `interval` seconds in a daemon thread, once started.
+
+    What fails is tried again with a fresh NVML after `retry` seconds.
+    """
 
     interval: float = 5.0
     clock: Callable[[], float] = time.monotonic
+    retry: float = _RETRY_SECONDS
     _report: GpuReport | None = None
     _starting_since: float | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -121,9 +100,9 @@ class GpuSampler:
             try:
                 self._session()
             except Exception as error:  # noqa: BLE001 -- loop boundary: the report says so, the next try is later
-                log.warning("NVML: %s", error)
-                self._report = GpuReport(self.clock(), error=str(error))
-                self._stop.wait(_RETRY_SECONDS)
+                mismatch = isinstance(error, VersionMismatchError)
+                self._publish(GpuReport(self.clock(), error=str(error), version_mismatch=mismatch))
+                self._stop.wait(self.retry)
 
     def _session(self) -> None:
         import pynvml  # noqa: PLC0415 -- 6 MB that a node without a driver need not load
@@ -132,124 +111,33 @@ class GpuSampler:
             pynvml.nvmlInit()
         except (pynvml.NVMLError_DriverNotLoaded, pynvml.NVMLError_LibraryNotFound):
             self._starting_since = self._report = None
-            self._stop.wait(_RETRY_SECONDS)
+            self._stop.wait(self.retry)
             return
+        except pynvml.NVMLError_LibRmVersionMismatch as error:
+            raise VersionMismatchError(_MISMATCH) from error
         try:
-            reader = NvmlReader(pynvml)
-            while not self._stop.is_set():
-                began = self.clock()
-                self._report = GpuReport(began, *reader.read())
-                self._stop.wait(self.interval)
+            self._sample(NvmlReader(pynvml))
+        except pynvml.NVMLError_LibRmVersionMismatch as error:
+            raise VersionMismatchError(_MISMATCH) from error
         finally:
-            pynvml.nvmlShutdown()
+            with contextlib.suppress(pynvml.NVMLError):
+                pynvml.nvmlShutdown()
 
+    def _sample(self, reader: NvmlReader) -> None:
+        """Until it is stopped, or something has been wrong for a while that a fresh NVML may see mended."""
+        well = self.clock()
+        while not self._stop.is_set():
+            began = self.clock()
+            report = GpuReport(began, *reader.read())
+            self._publish(report)
+            if report.error is None:
+                well = began
+            elif began - well >= self.retry:
+                return
+            self._stop.wait(self.interval)
 
-class NvmlReader:
-    """Reads every GPU through an initialised NVML; what never changes is asked once."""
-
-    def __init__(self, nvml: Any) -> None:
-        self._nvml = nvml
-        self._devices = [self._device(index) for index in range(nvml.nvmlDeviceGetCount())]
-
-    def read(self) -> tuple[tuple[Gpu, ...], str | None]:
-        """One sample of all GPUs, and what is wrong with those that are left out (a GPU that fell off the bus)."""
-        gpus: list[Gpu] = []
-        errors: list[str] = []
-        for device in self._devices:
-            try:
-                gpus.append(self._read(device))
-            except self._nvml.NVMLError as error:
-                errors.append(f"GPU {device.index}: {error}")
-        return tuple(gpus), "; ".join(errors) or None
-
-    def _device(self, index: int) -> _Device:
-        handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
-        uuid = self._nvml.nvmlDeviceGetUUID(handle)
-        return _Device(index, handle, uuid, self._supported(self._nvml.nvmlDeviceGetName, handle) or "unknown")
-
-    def _read(self, device: _Device) -> Gpu:
-        nvml, handle = self._nvml, device.handle
-        rates = self._supported(nvml.nvmlDeviceGetUtilizationRates, handle)
-        memory = self._supported(nvml.nvmlDeviceGetMemoryInfo, handle)
-        milliwatts = self._supported(nvml.nvmlDeviceGetPowerUsage, handle)
-        return Gpu(
-            index=device.index,
-            uuid=device.uuid,
-            name=device.name,
-            mig=self._mig(handle),
-            utilisation=_percent(rates.gpu) if rates is not None else None,
-            memory_total=memory.total if memory is not None else None,
-            memory_used=memory.used if memory is not None else None,
-            temperature=self._supported(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
-            power=milliwatts / 1000 if milliwatts is not None else None,
-            ecc=self._ecc(handle),
-            processes=self._processes(device),
-        )
-
-    def _mig(self, handle: Any) -> MigMode:
-        modes = self._supported(self._nvml.nvmlDeviceGetMigMode, handle)
-        if modes is None:
-            return MigMode.UNSUPPORTED
-        return MigMode.ENABLED if modes[0] == self._nvml.NVML_DEVICE_MIG_ENABLE else MigMode.DISABLED
-
-    def _ecc(self, handle: Any) -> dict[str, int]:
-        nvml = self._nvml
-        kinds = (
-            ("corrected", nvml.NVML_MEMORY_ERROR_TYPE_CORRECTED),
-            ("uncorrected", nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED),
-        )
-        counts = (
-            (name, self._supported(nvml.nvmlDeviceGetTotalEccErrors, handle, kind, nvml.NVML_VOLATILE_ECC))
-            for name, kind in kinds
-        )
-        return {name: count for name, count in counts if count is not None}
-
-    def _processes(self, device: _Device) -> tuple[GpuProcess, ...]:
-        found = self._supported(self._nvml.nvmlDeviceGetComputeRunningProcesses, device.handle) or []
-        memory: dict[int, int | None] = {}
-        for process in found:  # under MIG a process may be listed once per instance
-            memory[process.pid] = _sum(memory.get(process.pid), process.usedGpuMemory)
-        shares = self._utilisation(device, memory)
-        return tuple(
-            GpuProcess(pid, used, shares.get(pid, 0.0) if shares is not None else None) for pid, used in memory.items()
-        )
-
-    def _utilisation(self, device: _Device, pids: Container[int]) -> dict[int, float] | None:
-        """Newest sample per pid since the last call; {} when nobody used the GPU, None when that cannot be known.
-
-        Slots of the answer may hold garbage: unknown pids and old time stamps are passed over, shares clamped.
-        """
-        nvml = self._nvml
-        try:
-            samples = nvml.nvmlDeviceGetProcessUtilization(device.handle, device.last_seen)
-        except nvml.NVMLError as error:
-            if error.value in (nvml.NVML_SUCCESS, nvml.NVML_ERROR_NOT_FOUND):
-                return {}
-            if error.value in (*_unsupported(nvml), nvml.NVML_ERROR_INSUFFICIENT_SIZE):  # or more came meanwhile
-                return None
-            raise
-        fresh = [sample for sample in samples if sample.pid in pids and sample.timeStamp > device.last_seen]
-        fresh.sort(key=lambda sample: sample.timeStamp)
-        if fresh:
-            device.last_seen = fresh[-1].timeStamp
-        return {sample.pid: _percent(sample.smUtil) for sample in fresh}
-
-    def _supported(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return call(*arguments)
-        except self._nvml.NVMLError as error:
-            if error.value in _unsupported(self._nvml):
-                return None
-            raise
-
-
-def _unsupported(nvml: Any) -> tuple[int, ...]:
-    return nvml.NVML_ERROR_NOT_SUPPORTED, nvml.NVML_ERROR_NO_PERMISSION, nvml.NVML_ERROR_FUNCTION_NOT_FOUND
-
-
-def _percent(value: int) -> float:
-    return min(100, max(0, value)) / 100
-
-
-def _sum(first: int | None, second: int | None) -> int | None:
-    return second if first is None else first if second is None else first + second
+    def _publish(self, report: GpuReport) -> None:
+        known = self._report.error if self._report is not None else None
+        if report.error is not None and report.error != known:
+            log.warning("NVML: %s", report.error)
+        self._report = report

@@ -62,8 +62,13 @@ _DETAILS = (
     ("disk_busy", "no busy time of disks", "nothing: the kernel keeps none per cgroup"),
     (
         "gpu",
-        "an NVIDIA board without a driver that works here",
+        "an NVIDIA board has no driver here, or one of several GPUs does not answer",
         "`nvidia-smi`; in a container: its NVIDIA runtime; the exporter's log says more",
+    ),
+    (
+        "gpu_version_mismatch",
+        "the GPUs' driver was updated: its library and the loaded kernel module are of different versions",
+        "restart the node; or stop the exporter, which keeps the module in use, reload that, and start it again",
     ),
     ("process_io", "disk I/O of some processes", "run as root, or with `CAP_SYS_PTRACE`"),
     (

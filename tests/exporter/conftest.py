@@ -4,11 +4,12 @@ import os
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,24 +49,32 @@ def proc(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start_exporter() -> Iterator[Callable[..., RunningExporter]]:
-    """Starts `python -m exporter OPTION…` on a free port; everything is ended afterwards."""
-    running: list[subprocess.Popen[str]] = []
+    """Starts `python -m exporter OPTION…` on a free port; everything is ended afterwards.
 
-    def start(*options: str, env: dict[str, str] | None = None, user: int | None = None) -> RunningExporter:
+    `prefix` is a program that runs it, `program` what Python runs instead, `stop` the signal that ends it.
+    """
+    running: list[tuple[subprocess.Popen[str], signal.Signals]] = []
+
+    def start(
+        *options: str,
+        env: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        program: Sequence[str] = ("-m", "exporter"),
+        stop: signal.Signals = signal.SIGTERM,
+    ) -> RunningExporter:
         process = subprocess.Popen(
-            [sys.executable, "-m", "exporter", "--web.listen-address", "127.0.0.1:0", *options],
+            [*prefix, sys.executable, *program, "--web.listen-address", "127.0.0.1:0", *options],
             stderr=subprocess.PIPE,
             text=True,
             cwd=PROJECT,
             env={**os.environ, **(env or {})},
-            user=user,
         )
-        running.append(process)
+        running.append((process, stop))
         return RunningExporter(process, _listening_url(process))
 
     yield start
-    for process in running:
-        process.terminate()
+    for process, stop in running:
+        process.send_signal(stop)
         process.wait(10)
         if process.stderr is not None:
             process.stderr.close()
@@ -75,11 +84,11 @@ def _listening_url(process: subprocess.Popen[str]) -> str:
     assert process.stderr is not None
     seen = ""
     while select.select([process.stderr], [], [], 20)[0]:
-        line = process.stderr.readline()
-        seen += line
-        if match := re.search(r"(http://\S+)/metrics", line):
+        chunk = os.read(process.stderr.fileno(), 1 << 16)  # unbuffered: select() does not see what a buffer holds
+        seen += chunk.decode()
+        if match := re.search(r"(http://\S+)/metrics", seen):
             return match[1]
-        if not line:
+        if not chunk:
             break
     pytest.fail(f"the exporter did not start: {seen}")
 

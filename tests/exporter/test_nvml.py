@@ -1,10 +1,13 @@
 """Against the fake library, each in a process of its own: what a driver does wrong stays with the GPU metrics."""
 
+import ctypes
 import os
+import time
 
 import pytest
 
-from exporter.nvml import Gpu, GpuReport, GpuSampler, MigMode, NvmlStaleError
+from exporter.nvml import GpuReport, GpuSampler, NvmlStaleError
+from exporter.nvml_reader import Gpu, MigMode
 
 BASE = "gpu 0 uuid GPU-a\ngpu 0 name N\ngpu 0 memory_total 100\ngpu 0 memory_used 40\n"
 
@@ -55,16 +58,30 @@ def test_library_without_a_loaded_driver_is_normal_too(gpu_node):
     assert "grid_gpu" not in text
 
 
-def test_a_driver_that_fails_is_said(gpu_node):
-    """NVML_ERROR_UNKNOWN at initialisation."""
+def test_a_driver_that_fails_fails_the_collector(gpu_node):
+    """NVML_ERROR_UNKNOWN at initialisation: what is wrong is not known, and the others go on."""
     exporter, _ = gpu_node("init !999\n")
-    assert 'detail="gpu"} 1.0' in exporter.get_until('detail="gpu"} 1')
+    text = exporter.get_until('success{collector="gpu"} 0')
+    assert 'grid_exporter_collector_success{collector="gpu"} 0.0' in text
+    assert 'grid_exporter_collector_success{collector="process"} 1.0' in text
+    assert "grid_gpu" not in text
+
+
+def test_a_driver_that_was_updated_under_the_kernel_is_said(gpu_node):
+    """NVML_ERROR_LIB_RM_VERSION_MISMATCH: a detail of its own, and the log says what helps."""
+    exporter, _ = gpu_node("init !18\n")
+    text = exporter.get_until('detail="gpu_version_mismatch"} 1')
+    assert 'detail="gpu_version_mismatch"} 1.0' in text
+    assert 'detail="gpu"} 1.0' in text
+    assert 'success{collector="gpu"} 1.0' in text
 
 
 def test_unsupported_fields_are_absent_one_by_one(gpu_node):
     """A consumer card without ECC, power or MIG still has memory."""
-    exporter, _ = gpu_node(BASE)
+    exporter, _ = gpu_node(BASE + "gpu 0 processes !3\n")
     text = exporter.get_until("^grid_gpu_info")
+    assert 'detail="gpu"} 0.0' in text
+    assert "grid_gpu_processes" not in text
     assert 'grid_gpu_memory_used_bytes{gpu="0",uuid="GPU-a"} 40.0' in text
     assert 'mig="unsupported"' in text
     assert "grid_gpu_power_watts" not in text
@@ -79,6 +96,7 @@ def test_one_lost_gpu_leaves_the_other(gpu_node):
     assert 'uuid="GPU-a"' in text
     assert 'uuid="GPU-b"' not in text
     assert 'detail="gpu"} 1.0' in text
+    assert 'detail="gpu_version_mismatch"} 0.0' in text
 
 
 def test_old_utilisation_samples_do_not_come_back(gpu_node):
@@ -101,6 +119,64 @@ def test_a_hanging_driver_is_reported_and_holds_up_nothing(gpu_node):
     assert 'grid_exporter_collector_success{collector="gpu"} 0.0' in text
     assert "grid_node_load1 " in text
     exporter.process.kill()
+
+
+@pytest.fixture
+def sampler(fake_nvml, tmp_path, monkeypatch):
+    """Starts a fast sampler in this process, over what a file says that the driver says."""
+    state = tmp_path / "state"
+    monkeypatch.setenv("GRID_FAKE_NVML", str(state))
+    ctypes.CDLL(str(fake_nvml / "libnvidia-ml.so.1"), ctypes.RTLD_GLOBAL)  # found under its name from here on
+    started = GpuSampler(interval=0.01, retry=0.05)
+    yield started, state.write_text
+    started.stop()
+    if started._thread is not None:
+        started._thread.join(10)
+
+
+def _until(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_mismatch_that_was_mended_is_noticed(sampler, caplog):
+    """And told in the log once, not at every try."""
+    gpus, driver = sampler
+    driver("init !18\n")
+    gpus.start()
+    _until(lambda: gpus.report() and gpus.report().version_mismatch)
+    tried = gpus.report().at
+    _until(lambda: gpus.report().at > tried)
+    driver(BASE)
+    _until(lambda: gpus.report().gpus)
+    assert (gpus.report().error, gpus.report().version_mismatch) == (None, False)
+    assert caplog.text.count("different versions") == 1
+
+
+def test_a_driver_that_is_exchanged_while_it_is_read(sampler):
+    """The mismatch shows at any call then; the next try is with a fresh NVML."""
+    gpus, driver = sampler
+    driver(BASE)
+    gpus.start()
+    _until(lambda: gpus.report() and gpus.report().gpus)
+    driver(BASE + "gpu 0 temperature !18\n")
+    _until(lambda: gpus.report().version_mismatch)
+    driver(BASE)
+    _until(lambda: gpus.report().gpus)
+
+
+def test_a_gpu_that_stays_lost_is_looked_for_with_a_fresh_nvml(sampler):
+    """Which alone may find it again after it was reset; until then the others have their series."""
+    gpus, driver = sampler
+    lost = BASE + "gpu 1 uuid GPU-b\ngpu 1 handle !15\n"
+    driver(lost)
+    gpus.start()
+    _until(lambda: gpus.report() and gpus.report().gpus)
+    assert [gpu.uuid for gpu in gpus.report().gpus] == ["GPU-a"]
+    driver(lost + "init !999\n")  # only a new initialisation meets this
+    _until(lambda: gpus.report().error == "Unknown Error")
 
 
 def test_stale_report_raises():
