@@ -1,7 +1,9 @@
 """The processes that make the load: a bounded number of the significant ones. Never argv or environment in a label."""
 
+import contextlib
 import os
 import pwd
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -16,7 +18,7 @@ from exporter.procfs.pid import PidStat
 from exporter.procfs.process import ProcessFacts
 from exporter.procfs.read import ParseError, read_text
 from exporter.procfs.scan import ProcessScan, ScannedProcess, Significance
-from exporter.procfs.system import CpuTimes, parse_meminfo, parse_stat
+from exporter.procfs.system import parse_meminfo, parse_stat
 
 _PROCESS = ("pid", "comm", "user", "class")
 
@@ -174,29 +176,39 @@ class ProcessCollector(Collector):
         self._scan = ProcessScan(node.procfs, clock=node.clock)
         self._followed: dict[tuple[int, int], _Followed] = {}
         self._malformed = False
+        self._cores = os.cpu_count() or 1
+        self._memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        self._boot_time = round(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))
 
     def collect(self) -> Iterator[Sample]:
         """Processes outside the cgroup in question are left out."""
         gpu_use = self._gpu_use()
-        times = parse_stat(read_text(self._procfs.root / "stat"))
         denied = self._malformed = False
-        significance = self._significance(times)
-        for process in self._scan.sample(times.forks, significance, gpu_use.keys()):
+        forks = self._learn()
+        limits = self._node.settings.process
+        significance = Significance(limits.top, limits.min_rss, limits.min_cpu, self._cores, self._memory)
+        for process in self._scan.sample(forks, significance, gpu_use.keys()):
             followed = self._follow(process)
             if followed is None or not followed.identity.inside:
                 continue
             denied = denied or followed.details.denied
-            yield from self._samples(process, followed, times.boot_time)
+            yield from self._samples(process, followed)
             yield from _gpu_samples(followed.identity, gpu_use.get(process.stat.pid, ()))
-        self._forget(significance.top)
+        self._forget(limits.top)
         yield DETAIL_MISSING.sample(denied, "process_io")
         yield DETAIL_MISSING.sample(self._malformed or self._scan.malformed, "process_malformed")
         yield DETAIL_MISSING.sample(self._others_hidden(), "process_other_users")
 
-    def _significance(self, times: CpuTimes) -> Significance:
-        limits = self._node.settings.process
-        memory = parse_meminfo(read_text(self._procfs.root / "meminfo"))
-        return Significance(limits.top, limits.min_rss, limits.min_cpu, times.cpus, max(1, memory.total))
+    def _learn(self) -> int | None:
+        """Forks so far, and what processes are weighed by; as known before where a file fails, which others report."""
+        with contextlib.suppress(OSError, ParseError):
+            self._memory = max(1, parse_meminfo(read_text(self._procfs.root / "meminfo")).total)
+        try:
+            times = parse_stat(read_text(self._procfs.root / "stat"))
+        except (OSError, ParseError):
+            return None
+        self._cores, self._boot_time = times.cpus, times.boot_time
+        return times.forks
 
     def _others_hidden(self) -> bool:
         """Whether process 1, which is never one's own, cannot be seen."""
@@ -216,7 +228,7 @@ class ProcessCollector(Collector):
                 use.setdefault(process.pid, []).append((str(gpu.index), process.memory, process.utilisation))
         return use
 
-    def _samples(self, process: ScannedProcess, followed: _Followed, boot_time: int) -> Iterator[Sample]:
+    def _samples(self, process: ScannedProcess, followed: _Followed) -> Iterator[Sample]:
         stat, details, series = process.stat, followed.details, followed.identity.series
         values = (
             (CPU_RATIO, process.cores),
@@ -227,7 +239,7 @@ class ProcessCollector(Collector):
             (IO_READ, details.io and details.io[0]),
             (IO_WRITE, details.io and details.io[1]),
             (THREADS, stat.threads),
-            (START, boot_time + stat.start_time / self._procfs.ticks_per_second),
+            (START, self._boot_time + stat.start_time / self._procfs.ticks_per_second),
         )
         for metric, value in values:
             if value is not None:

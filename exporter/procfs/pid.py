@@ -181,6 +181,14 @@ def parse_pid_status(raw: bytes) -> PidStatus:
         raise ParseError(f"/proc/PID/status: {error!r}") from error
 
 
+def parse_oom_score_adj(raw: bytes) -> int:
+    """One number, -1000 to 1000."""
+    try:
+        return int(raw)
+    except ValueError as error:
+        raise ParseError(f"/proc/PID/oom_score_adj: {raw[:80]!r}") from error
+
+
 def parse_cmdline(raw: bytes) -> tuple[bytes, ...]:
     """argv; empty for kernel threads and zombies. A title written over argv may lack the NULs: then one string."""
     if not raw:

@@ -61,8 +61,12 @@ class Look(NamedTuple):
 class Population(Protocol):
     """Looks at all processes; remembers what it saw."""
 
-    def look(self, forks: int) -> Look:
-        """The changes since the last call. `forks` is the count of /proc/stat, read not long before."""
+    def look(self, forks: int | None) -> Look:
+        """The changes since the last call.
+
+        `forks` is the count of /proc/stat, read not long before; None where that is not known. Raises OSError when
+        /proc itself cannot be listed.
+        """
 
     def drop(self, pid: int, *, for_good: bool) -> None:
         """Forget a process; with `for_good` pass it over as well, until pids are listed again (kernel threads)."""
@@ -85,11 +89,11 @@ class ClockedPopulation:
         self._dropped: set[int] = set()
         self._passed_over: set[int] = set()
         self._looks = 0
-        self._forks = -1
-        self._last_pid = 0
+        self._forks: int | None = None
+        self._last_pid: int | None = None
 
-    def look(self, forks: int) -> Look:
-        """About a microsecond a process; raises ParseError or OSError when /proc/loadavg cannot be read."""
+    def look(self, forks: int | None) -> Look:
+        """About a microsecond a process; where the kernel does not tell what was forked, that of a listing."""
         self._sweep()
         found = Look([], [], [])
         self._compare(found)
@@ -117,22 +121,33 @@ class ClockedPopulation:
                 found.worked.append(Worked(pid, total, total - before[at]))
         self._sweep()
 
-    def _discover(self, forks: int, found: Look) -> bool:
+    def _discover(self, forks: int | None, found: Look) -> bool:
         """Adds who is new; tells whether pids have gone round."""
-        last_pid = _last_pid(read_text(self._procfs.root / "loadavg"))
-        before, first = self._last_pid, self._looks == 0
-        round_trip = last_pid < before or forks - self._forks >= _MANY_FORKS
+        last_pid = self._given_out()
+        before, forks_before = self._last_pid, self._forks
+        self._last_pid, self._forks = last_pid, forks
+        due, first = self._looks % _LIST_EVERY == 0, self._looks == 0
+        if last_pid is None or before is None or forks is None or forks_before is None:
+            self._list(found, late=first)
+            return not first
+        round_trip = last_pid < before or forks - forks_before >= _MANY_FORKS
         wide = last_pid - before > _WIDEST_RANGE + 2 * len(self._pids)
-        due = self._looks % _LIST_EVERY == 0
-        late = first or (due and not round_trip and not wide)
         if due or round_trip or wide:
-            self._passed_over.clear()
-            self._add(set(self._procfs.pids()) - self._known, found, late=late)
-        elif forks != self._forks:
+            self._list(found, late=not round_trip and not wide)
+        elif forks != forks_before:
             candidates = set(range(max(1, before - _IN_FLIGHT), last_pid + 1)) - self._known - self._passed_over
             self._add(candidates, found, late=False)
-        self._forks, self._last_pid = forks, last_pid
-        return round_trip and not first
+        return round_trip
+
+    def _given_out(self) -> int | None:
+        try:
+            return _last_pid(read_text(self._procfs.root / "loadavg"))
+        except (OSError, ParseError):
+            return None
+
+    def _list(self, found: Look, *, late: bool) -> None:
+        self._passed_over.clear()
+        self._add(set(self._procfs.pids()) - self._known, found, late=late)
 
     def _add(self, pids: set[int], found: Look, *, late: bool) -> None:
         """`late`: they may have been there for long, so how much they used since the last look is not known."""
@@ -170,7 +185,7 @@ class ListedPopulation:
         self._passed_over: set[int] = set()
         self._looks = 0
 
-    def look(self, forks: int) -> Look:  # noqa: ARG002 -- the other way needs it
+    def look(self, forks: int | None) -> Look:  # noqa: ARG002 -- the other way needs it
         """All processes that can be read; each counts as having worked, for what it used is known to a tick only."""
         if self._looks % _LIST_EVERY == 0:
             self._passed_over.clear()

@@ -205,7 +205,7 @@ class Procfs:
         exe = self._link(number, "exe")
         found = self.file_status(number, "exe")
         cwd = self._link(number, "cwd")
-        oom_score_adj = self._parsed(number, "oom_score_adj", int)
+        oom_score_adj = self._parsed(number, "oom_score_adj", files.parse_oom_score_adj)
         again = self.stat(number)
         if again is None or again.start_time != stat.start_time:
             return None

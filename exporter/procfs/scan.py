@@ -74,10 +74,12 @@ class ProcessScan:
         """Whether the kernel's answer about some process could not be understood; that process is left out."""
         return bool(self._malformed)
 
-    def sample(self, forks: int, significance: Significance, always: Collection[int] = ()) -> list[ScannedProcess]:
+    def sample(
+        self, forks: int | None, significance: Significance, always: Collection[int] = ()
+    ) -> list[ScannedProcess]:
         """The processes that matter, most demanding first; those in `always` count whatever they use.
 
-        `forks` is the count of /proc/stat. Raises OSError when /proc itself cannot be read.
+        `forks` is the count of /proc/stat, None where that is not known. Raises OSError when /proc cannot be listed.
         """
         now = self._clock()
         self._min_pages = significance.min_rss / self._procfs.page_size

@@ -1,7 +1,7 @@
 import threading
 import time
 
-from prometheus_client.parser import text_string_to_metric_families
+from exposition import samples_of
 
 from exporter.collectors.base import Collector
 from exporter.metrics import Kind, Metric
@@ -37,8 +37,7 @@ class Broken(Collector):
 
 
 def _values(registry):
-    families = text_string_to_metric_families(registry.scrape("")[0].decode())
-    return {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
+    return samples_of(registry.scrape("")[0].decode())
 
 
 def test_a_failing_collector_costs_only_its_own_metrics(caplog):

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from exposition import samples_of
 
 from exporter.collectors import Node
 from exporter.collectors.base import DETAIL_MISSING
+from exporter.exposition import Format, encode, group
 from exporter.nvml import GpuSampler
 from exporter.procfs.process import Procfs
 from exporter.roots import Roots
@@ -38,11 +40,12 @@ def look() -> Callable[..., dict[str, float]]:
     """One look: values by metric name without its prefix and label values, missing details as `missing:NAME`."""
 
     def values(collector: object) -> dict[str, float]:
+        families = group((*collector.metrics, DETAIL_MISSING), collector.collect())
         return {
-            f"missing:{sample.labels[0]}"
-            if sample.metric is DETAIL_MISSING
-            else ",".join((sample.metric.name.removeprefix("grid_node_"), *sample.labels)): sample.value
-            for sample in collector.collect()
+            f"missing:{labels[0]}"
+            if name == DETAIL_MISSING.name
+            else ",".join((name.removeprefix("grid_node_"), *labels)): value
+            for (name, *labels), value in samples_of(encode(families, Format.TEXT).decode()).items()
         }
 
     return values

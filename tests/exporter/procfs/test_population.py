@@ -13,7 +13,7 @@ import pytest
 from exporter.procfs.clock import clocks_work
 from exporter.procfs.population import ClockedPopulation, ListedPopulation, population_of
 from exporter.procfs.process import Procfs
-from exporter.procfs.read import ParseError, read_text
+from exporter.procfs.read import read_text
 from exporter.procfs.scan import ProcessScan, Significance
 from exporter.procfs.system import parse_stat
 
@@ -242,8 +242,17 @@ def test_a_pid_that_goes_round_is_somebody_else():
     assert second in range(128, 164)
 
 
-def test_what_the_kernel_never_said_is_an_error(tmp_path):
-    """A loadavg without the last pid: the collector fails, and says why."""
-    (tmp_path / "loadavg").write_text("0.1 0.2 0.3\n")
-    with pytest.raises(ParseError, match="loadavg"):
-        ClockedPopulation(Procfs(tmp_path)).look(1)
+@pytest.mark.parametrize("forks", [None, 7])
+def test_where_the_kernel_does_not_tell_what_was_forked(tmp_path, forks):
+    """No count of forks, or no last pid: listing finds everybody all the same."""
+    if not clocks_work(Path("/proc")):
+        pytest.skip("this kernel has no readable process CPU clocks")
+    with _child() as first:
+        (tmp_path / str(first.pid)).mkdir()
+        if forks is None:
+            (tmp_path / "loadavg").write_text("0.1 0.2 0.3 1/2 77\n")
+        population = ClockedPopulation(Procfs(tmp_path))
+        assert _pids(population.look(forks).born) == {first.pid}
+        with _child() as second:
+            (tmp_path / str(second.pid)).mkdir()
+            assert _pids(population.look(forks).born) == {second.pid}
