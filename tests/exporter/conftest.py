@@ -86,7 +86,7 @@ def _listening_url(process: subprocess.Popen[str]) -> str:
     while select.select([process.stderr], [], [], 20)[0]:
         chunk = os.read(process.stderr.fileno(), 1 << 16)  # unbuffered: select() does not see what a buffer holds
         seen += chunk.decode()
-        if match := re.search(r"(http://\S+)/metrics", seen):
+        if match := re.search(r"listens on (https?://\S+)/metrics\n", seen):
             return match[1]
         if not chunk:
             break

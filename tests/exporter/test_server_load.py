@@ -1,0 +1,106 @@
+"""More clients than anybody has, and hostile ones: the exporter stays up, small, and there for Prometheus."""
+
+import asyncio
+import re
+import resource
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+METRICS = b"GET /metrics HTTP/1.1\r\nHost: node\r\nAccept-Encoding: gzip\r\n"
+DEADLINE = 30
+MOST_RESIDENT = 96 << 20
+
+
+@pytest.fixture
+def exporter(start_exporter, proc):
+    return start_exporter(f"--procfs={proc}", "--no-collector=gpu")
+
+
+@pytest.fixture
+def address(exporter):
+    url = urlsplit(exporter.url)
+    return url.hostname, url.port
+
+
+@pytest.fixture(autouse=True)
+def _enough_descriptors():
+    """For the clients' side."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 4096:
+        pytest.skip(f"needs 4096 open files, this account may have {hard}: raise the hard limit (ulimit -Hn)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def bounds(exporter):
+    """Threads now, and bytes resident at most until now."""
+    status = Path(f"/proc/{exporter.process.pid}/status").read_text()
+    threads, peak = (int(re.search(rf"^{name}:\s+(\d+)", status, re.MULTILINE)[1]) for name in ("Threads", "VmHWM"))
+    return threads, peak * 1024
+
+
+async def scrape(address):
+    """The status of one scrape on a connection of its own."""
+    reader, writer = await asyncio.open_connection(*address)
+    try:
+        writer.write(METRICS + b"Connection: close\r\n\r\n")
+        return int((await reader.read()).split(maxsplit=2)[1])
+    finally:
+        writer.close()
+
+
+async def test_a_thousand_scrapes_at_once(exporter, address):
+    """Every one is answered, twice over, by the same few threads."""
+    await scrape(address)
+    threads, _ = bounds(exporter)
+    for _ in range(2):
+        async with asyncio.timeout(DEADLINE):
+            assert await asyncio.gather(*[scrape(address) for _ in range(1000)]) == [200] * 1000
+    after, peak = bounds(exporter)
+    assert after == threads
+    assert peak < MOST_RESIDENT
+
+
+@asynccontextmanager
+async def crowd(address, sent):
+    """Six hundred clients that send this, wait, and come back when they are closed."""
+    begun = 0
+
+    async def come_again():
+        nonlocal begun
+        while True:
+            with suppress(OSError):
+                reader, writer = await asyncio.open_connection(*address)
+                begun += 1
+                try:
+                    writer.write(sent)
+                    await reader.read()
+                finally:
+                    writer.close()
+
+    clients = [asyncio.create_task(come_again()) for _ in range(600)]
+    try:
+        while begun < 600:
+            await asyncio.sleep(0.01)
+        yield
+    finally:
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+
+
+async def test_six_hundred_slow_clients(exporter, address):
+    """They stop in the middle of a request, more than there are places; scrapes are answered all the while."""
+    async with crowd(address, METRICS):
+        for _ in range(3):
+            async with asyncio.timeout(10):
+                assert await scrape(address) == 200
+    _, peak = bounds(exporter)
+    assert peak < MOST_RESIDENT
+    assert exporter.get("/-/healthy") == "grid-exporter is healthy.\n"

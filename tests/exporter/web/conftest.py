@@ -1,0 +1,35 @@
+"""A server inside the test, with bounds that a test can wait for."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import pytest
+
+from exporter.server import ExporterServer
+from exporter.web.connection import Limits
+
+
+@pytest.fixture
+def serving():
+    """`async with serving(scrape, web, LIMIT=…) as server`: it listens on server.address until `await server.end()`."""
+
+    @asynccontextmanager
+    async def serve(scrape=lambda _: (b"metrics\n", "text/plain"), web=None, **limits):
+        server = ExporterServer("127.0.0.1", 0, scrape, web, Limits(**limits))
+        url = urlsplit(server.url)
+        server.address = (url.hostname, url.port)
+        stop = asyncio.Event()
+        running = asyncio.create_task(server.run(stop))
+
+        async def end():
+            stop.set()
+            await running
+
+        server.end = end
+        try:
+            yield server
+        finally:
+            await end()
+
+    return serve
