@@ -14,7 +14,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 
-from exporter import __version__
+from exporter import __version__, systemd
 from exporter.web.answers import Answer, Asked, Client, Headers, text
 from exporter.web.connection import Connection, Limits
 from exporter.web.seldom import Seldom
@@ -246,15 +246,21 @@ class ExporterServer:
 
 
 def serve(server: ExporterServer) -> None:
-    """Answers until SIGTERM or SIGINT, then finishes what is under way."""
+    """Answers until SIGTERM or SIGINT, then finishes what is under way. The service manager is told of both."""
     asyncio.run(_until_signalled(server))
 
 
 async def _until_signalled(server: ExporterServer) -> None:
     stop = asyncio.Event()
+
+    def told() -> None:
+        systemd.notify("STOPPING=1")
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, told)
     log.info("grid-exporter %s listens on %s", __version__, server.url)
+    systemd.notify("READY=1")
     await server.run(stop)
 
 
