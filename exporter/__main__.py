@@ -16,7 +16,7 @@ from exporter.procfs.cgroup import Cgroup, open_cgroup
 from exporter.procfs.process import Procfs
 from exporter.registry import Registry
 from exporter.roots import Roots
-from exporter.server import ExporterServer, serve
+from exporter.server import ExporterServer, Web, serve
 from exporter.settings import DEFAULT_HOST, DEFAULT_PORT, ProcessLimits, Scope, Settings
 
 _NAMES = tuple(collector.name for collector in COLLECTORS)
@@ -24,15 +24,17 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _HIGHEST_PORT = 65535
 
 EXIT_LISTEN = 1
+EXIT_USAGE = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the exporter. Exit status 0 after SIGTERM, 1 when it cannot listen, 2 for bad options."""
+    """Run the exporter. Exit status 0 after SIGTERM, 1 when it cannot listen, 2 for bad options or a bad file."""
     settings = parse(argv)
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    web = open_web(settings.web_config)
     registry = build(settings)
     try:
-        server = ExporterServer(settings.host, settings.port, registry.scrape)
+        server = ExporterServer(settings.host, settings.port, registry.scrape, web)
     except OSError as error:
         print(f"grid-exporter: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return EXIT_LISTEN
@@ -50,6 +52,22 @@ def build(settings: Settings) -> Registry:
     registry = Registry([collector(node) for collector in COLLECTORS if collector.name in settings.collectors])
     registry.prime()
     return registry
+
+
+def open_web(path: Path | None) -> Web | None:
+    """What the web configuration file adds, None without one; exits with status 2 and its problems for a bad one."""
+    if path is None:
+        return None
+    # only those who configure it pay for the memory of YAML and bcrypt
+    from exporter.web.config import WebConfigError  # noqa: PLC0415
+    from exporter.web.live import LiveWeb  # noqa: PLC0415
+
+    try:
+        return LiveWeb(path)
+    except WebConfigError as error:
+        for problem in error.problems:
+            print(f"grid-exporter: {problem}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
 
 
 def open_scope(settings: Settings) -> Cgroup | None:
@@ -75,6 +93,7 @@ def parse(argv: Sequence[str] | None) -> Settings:
         roots=Roots(options.procfs, options.sysfs, options.cgroupfs),
         process=ProcessLimits(options.top, options.min_rss, options.min_cpu, options.min_uid),
         gpu_interval=options.gpu_interval,
+        web_config=options.web_config,
     )
     if problem := _problem(settings):
         parser.error(problem)
@@ -107,6 +126,8 @@ def _parser() -> argparse.ArgumentParser:
         default=(DEFAULT_HOST, DEFAULT_PORT),
         help=f"where to listen (default {DEFAULT_HOST}:{DEFAULT_PORT}; 0.0.0.0:{DEFAULT_PORT} or "
              f"[::]:{DEFAULT_PORT} for all interfaces; port 0 takes a free one)")  # fmt: skip
+    add("--web.config.file", dest="web_config", metavar="FILE", type=Path,
+        help="TLS, client certificates, passwords: as for Prometheus' own exporters (docs/exporter.md)")  # fmt: skip
     add("--scope", choices=[scope.value for scope in Scope], default=Scope.HOST.value,
         help="what the node is: the host, or a cgroup (container, slice) with its limits (default host)")  # fmt: skip
     add("--cgroup-path", metavar="PATH", default="/", type=_cgroup_path,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from exporter.roots import Roots
 
@@ -43,3 +44,4 @@ class Settings:
     roots: Roots = field(default_factory=Roots)
     process: ProcessLimits = field(default_factory=ProcessLimits)
     gpu_interval: float = 5.0
+    web_config: Path | None = None

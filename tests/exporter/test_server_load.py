@@ -3,11 +3,13 @@
 import asyncio
 import re
 import resource
+import ssl
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from certificates import Authority
 
 pytestmark = pytest.mark.slow
 
@@ -45,9 +47,9 @@ def bounds(exporter):
     return threads, peak * 1024
 
 
-async def scrape(address):
+async def scrape(address, **tls):
     """The status of one scrape on a connection of its own."""
-    reader, writer = await asyncio.open_connection(*address)
+    reader, writer = await asyncio.open_connection(*address, **tls)
     try:
         writer.write(METRICS + b"Connection: close\r\n\r\n")
         return int((await reader.read()).split(maxsplit=2)[1])
@@ -104,3 +106,20 @@ async def test_six_hundred_slow_clients(exporter, address):
     _, peak = bounds(exporter)
     assert peak < MOST_RESIDENT
     assert exporter.get("/-/healthy") == "grid-exporter is healthy.\n"
+
+
+async def test_six_hundred_clients_that_never_finish_the_handshake(start_exporter, proc, tmp_path):
+    """They hold no place either: with TLS scrapes are answered as well."""
+    authority = Authority()
+    authority.issue("localhost").write(tmp_path, "node")
+    (tmp_path / "web.yml").write_text("tls_server_config: {cert_file: node.crt, key_file: node.key}\n")
+    exporter = start_exporter(f"--procfs={proc}", "--no-collector=gpu", f"--web.config.file={tmp_path}/web.yml")
+    url = urlsplit(exporter.url)
+    address = url.hostname, url.port
+    trusting = ssl.create_default_context(cadata=authority.certificate.decode())
+    async with crowd(address, b"\x16\x03\x01\x01"):
+        for _ in range(3):
+            async with asyncio.timeout(10):
+                assert await scrape(address, ssl=trusting, server_hostname="localhost") == 200
+    _, peak = bounds(exporter)
+    assert peak < MOST_RESIDENT

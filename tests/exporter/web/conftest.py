@@ -1,10 +1,11 @@
-"""A server inside the test, with bounds that a test can wait for."""
+"""A server inside the test, with bounds that a test can wait for, and everything that a web configuration names."""
 
 import asyncio
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
+from certificates import Authority
 
 from exporter.server import ExporterServer
 from exporter.web.connection import Limits
@@ -33,3 +34,15 @@ def serving():
             await end()
 
     return serve
+
+
+@pytest.fixture(scope="session")
+def authority():
+    """Signs the certificates of servers and clients that trust each other."""
+    return Authority()
+
+
+@pytest.fixture(scope="session")
+def server_pair(authority):
+    """The exporter's certificate and key."""
+    return authority.issue("localhost", "127.0.0.1")
