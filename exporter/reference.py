@@ -70,7 +70,7 @@ _DETAILS = (
         "the GPUs' driver was updated: its library and the loaded kernel module are of different versions",
         "restart the node; or stop the exporter, which keeps the module in use, reload that, and start it again",
     ),
-    ("process_io", "disk I/O of some processes", "run as root, or with `CAP_SYS_PTRACE`"),
+    ("process_io", "disk I/O of some processes", "run as root, or with `CAP_SYS_PTRACE` and `CAP_DAC_READ_SEARCH`"),
     (
         "process_malformed",
         "some process is left out: the kernel's answer cannot be understood",
