@@ -133,8 +133,8 @@ DEFAULT_PATTERNS: tuple[Pattern, ...] = (
             "sge_qmaster pbs_mom pbs_server condor_master condor_startd condor_schedd lim mbatchd sbatchd raylet "
             "gcs_server prometheus alertmanager node_exporter process-exporter grid-exporter grid-offloader grafana "
             "grafana-server grafana-agent exporter offloader nfsd rpcbind rpc.statd autofs automount sssd nscd nslcd "
-            "cupsd smbd nmbd winbindd autossh supervisord tailscaled snapd agetty login gpg-agent ssh-agent nvidia- "
-            "persistenced"
+            "cupsd smbd nmbd winbindd autossh supervisord tailscaled snapd agetty login gpg-agent ssh-agent "
+            "nvidia-persistenced"
         ),
     ),
     Pattern(
@@ -193,6 +193,8 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _EXTENSION = re.compile(r"\.(py|pyc|sh|bash|pl|rb|r|R|jl|js|mjs|jar|php|lua|m)$")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _DEEPEST_WRAPPING = 8
+_ARGUMENTS, _ARGUMENT_LENGTH, _NAME_LENGTH = 256, 4096, 255
+"""What is looked at: anybody may give his process megabytes of arguments, or a name that takes minutes to match."""
 
 
 def classify(
@@ -209,9 +211,15 @@ def classify(
     return _by_form(command)
 
 
+def head_of(argv: Sequence[bytes]) -> tuple[bytes, ...]:
+    """As much of an argument vector as tells what runs."""
+    return tuple(part[:_ARGUMENT_LENGTH] for part in argv[:_ARGUMENTS])
+
+
 def command_of(argv: Sequence[bytes | str]) -> Command:
-    """Peel off wrappers, look through interpreters."""
-    arguments = [part.decode("utf-8", "replace") if isinstance(part, bytes) else part for part in argv]
+    """Peel off wrappers, look through interpreters; of the head of the vector."""
+    parts = (part[:_ARGUMENT_LENGTH] for part in argv[:_ARGUMENTS])
+    arguments = [part.decode("utf-8", "replace") if isinstance(part, bytes) else part for part in parts]
     for _ in range(_DEEPEST_WRAPPING):
         rest = _unwrapped(arguments)
         if rest is None:
@@ -270,14 +278,14 @@ def _interpreted(program: str, interpreter: Interpreter, arguments: list[str]) -
     rest = arguments[at:]
     if not rest or rest[0] == "-":
         return Command(program, interpreter=True, inline=bool(rest))
-    return Command(program, rest[0].rpartition("/")[2], interpreter=True)
+    return Command(program, rest[0].rpartition("/")[2][:_NAME_LENGTH], interpreter=True)
 
 
 def _program_name(text: str) -> str:
     """Base name; a login shell's leading dash and a rewritten title's rest ("sshd: alice@pts/1") fall away."""
     title = re.match(r"([\w.-]+):( |$)", text)
     name = title[1] if title else text.rpartition("/")[2]
-    return name.removeprefix("-")
+    return name.removeprefix("-")[:_NAME_LENGTH]
 
 
 def _names(command: Command) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Protocol
 
-from exporter.classify import command_of
+from exporter.classify import command_of, head_of
 
 __all__ = [
     "Boundary",
@@ -194,8 +194,10 @@ PROTECTED: tuple[Protection, ...] = (
 )
 """First match decides; patterns hold `*` only."""
 
+_LONGEST_REMEMBERED = 4096
+"""Bytes of arguments."""
 
-@lru_cache(maxsize=8192)
+
 def _names(argv: tuple[bytes, ...], comm: str, exe: str | None) -> frozenset[str]:
     """The base names that tell what a process is: program (wrappers peeled off), script, module, comm, executable."""
     command = command_of(argv) if argv else None
@@ -233,28 +235,41 @@ def boundary_by_name(process: Program) -> Boundary | None:
     """What kind of boundary a process is, told from itself alone."""
     if is_interactive_shell(process):
         return Boundary.SHELL
-    names = _names(process.argv, process.comm, process.exe)
+    names = _known(process)[0]
     return next((kind for kind, patterns in BOUNDARIES.items() if _any(names, patterns)), None)
 
 
 def protection_of(process: Program) -> Protection | None:
     """The family of protected programs that a process belongs to."""
-    return _protection(process.argv, process.comm, process.exe)
+    return _known(process)[1]
 
 
-@lru_cache(maxsize=8192)
-def _protection(argv: tuple[bytes, ...], comm: str, exe: str | None) -> Protection | None:
+_Known = tuple[frozenset[str], Protection | None]
+"""Names that tell what a process is, and the protected family that one of them belongs to."""
+
+
+def _known(process: Program) -> _Known:
+    """Remembered where that stays small whatever people run."""
+    argv = head_of(process.argv)
+    look_up = _remembered if sum(map(len, argv)) <= _LONGEST_REMEMBERED else _look_up
+    return look_up(argv, process.comm, process.exe)
+
+
+def _look_up(argv: tuple[bytes, ...], comm: str, exe: str | None) -> _Known:
     names, paths = _names(argv, comm, exe), _paths(argv)
     for protection in PROTECTED:
         by_path = any(fnmatchcase(path, pattern) for pattern in protection.paths for path in paths)
         if by_path or _any(names, protection.names):
-            return protection
-    return None
+            return names, protection
+    return names, None
+
+
+_remembered = lru_cache(maxsize=4096)(_look_up)
 
 
 def matches(process: Program, patterns: tuple[str, ...]) -> bool:
     """Whether one of the process's names fits one of the patterns that people wrote."""
-    names = _names(process.argv, process.comm, process.exe)
+    names = _known(process)[0]
     return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 

@@ -77,6 +77,16 @@ _DETAILS = (
         "report it with the kernel's version",
     ),
     (
+        "process_wish",
+        "whether some processes are movable: what their owners said, or their programs, may not be seen",
+        "run as root, or with `CAP_SYS_PTRACE` and `CAP_DAC_READ_SEARCH`",
+    ),
+    (
+        "process_gpu",
+        "which processes use the GPUs: drivers may number them otherwise than this pid namespace",
+        "run in the host's pid namespace",
+    ),
+    (
         "process_other_users",
         "processes of other users are hidden",
         "mount /proc without `hidepid`, or run as root",

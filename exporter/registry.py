@@ -60,6 +60,7 @@ class Registry:
         self._clock = clock
         self._one_at_a_time = threading.Lock()
         self._last: Sampled | None = None
+        self._failures: dict[str, str] = {}
 
     def prime(self) -> None:
         """A first look whose answer is thrown away: ratios need two, caches are filled before the first scrape."""
@@ -83,19 +84,31 @@ class Registry:
         own = [SAMPLE_TIME.sample(time.time()), BUILD_INFO.sample(1, __version__)]
         found: list[Family] = []
         for collector in self._collectors:
-            samples, success, seconds = _run(collector)
+            samples, success, seconds = self._run(collector)
             own.extend(sample for sample in samples if sample.metric is DETAIL_MISSING)
             found += group(collector.metrics, (sample for sample in samples if sample.metric is not DETAIL_MISSING))
             own.append(SUCCESS.sample(success, collector.name))
             own.append(DURATION.sample(seconds, collector.name))
         return (*group(OWN_METRICS, own), *found)
 
+    def _run(self, collector: Collector) -> tuple[list[Sample], bool, float]:
+        begin = time.perf_counter()
+        samples: list[Sample] = []
+        failure = None
+        try:
+            samples = list(collector.collect())
+        except Exception as error:  # noqa: BLE001 -- the boundary: one failing collector never loses the scrape
+            failure = f"{type(error).__name__}: {error}"
+        self._tell(collector.name, failure)
+        return samples, failure is None, time.perf_counter() - begin
 
-def _run(collector: Collector) -> tuple[list[Sample], bool, float]:
-    begin = time.perf_counter()
-    try:
-        samples, success = list(collector.collect()), True
-    except Exception as error:  # noqa: BLE001 -- the boundary: one failing collector never loses the scrape
-        log.warning("collector %s failed: %s: %s", collector.name, type(error).__name__, error)
-        samples, success = [], False
-    return samples, success, time.perf_counter() - begin
+    def _tell(self, name: str, failure: str | None) -> None:
+        """Logs what is new: whoever scrapes does not fill the log."""
+        if failure == self._failures.get(name):
+            return
+        if failure is None:
+            log.info("collector %s works again", name)
+            del self._failures[name]
+        else:
+            log.warning("collector %s failed: %s", name, failure)
+            self._failures[name] = failure

@@ -6,15 +6,16 @@ import pwd
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import NamedTuple
 
-from exporter.classify import classify
+from exporter.classify import classify, head_of
 from exporter.collectors.base import DETAIL_MISSING, Collector, Node
 from exporter.metrics import Kind, Metric, Sample, label_text
-from exporter.movability import STOPPED_STATES, WISH, Policy, container_of, hindrance_of, path_of
+from exporter.movability import ALLOW, NEVER, STOPPED_STATES, WISH, Policy, container_of, hindrance_of, path_of
 from exporter.nvml import NvmlStaleError
-from exporter.procfs.pid import PidStat
+from exporter.nvml_reader import Gpu
+from exporter.procfs.pid import PF_FORKNOEXEC, PidStat
 from exporter.procfs.process import ProcessFacts
 from exporter.procfs.read import ParseError, read_text
 from exporter.procfs.scan import ProcessScan, ScannedProcess, Significance
@@ -111,7 +112,14 @@ INFO = Metric(
 )
 
 _PER_PROCESS = (CPU_RATIO, CPU_SECONDS, RESIDENT, SWAP, USS, IO_READ, IO_WRITE, THREADS, START)
+_UNKNOWN_UID = -1
 _IDENTITIES_KEPT = 4
+_NAMES_KEPT = 1024
+_IDENTIFY_EVERY = 64
+"""Samples after which a process is looked at as if it were new: a program may execute another of the same name."""
+
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC
+"""Its inode number (include/linux/proc_ns.h, PROC_PID_INIT_INO)."""
 
 GpuUse = Mapping[int, list[tuple[str, int | None, float | None]]]
 """By pid: index of the GPU, bytes of its memory, share of its time."""
@@ -119,15 +127,17 @@ GpuUse = Mapping[int, list[tuple[str, int | None, float | None]]]
 
 @dataclass(frozen=True, slots=True)
 class _Identity:
-    """What is read once per process, when it becomes significant, and again when it executes something else.
+    """What is read of a process when it becomes significant, and again when it executes something else.
 
-    `facts` are as of then; `series` are the names of its series, rendered once.
+    `facts` are as of then; `forked`: it had executed nothing of its own yet; `told`: its environment and its executable
+    could be looked at; `series` are the names of its series, rendered once.
     """
 
     comm: str
     labels: tuple[str, str, str, str]
-    inside: bool
+    forked: bool
     facts: ProcessFacts
+    told: bool
     wish: str | None
     series: dict[Metric, str]
 
@@ -141,12 +151,14 @@ class _Details:
     uss: int | None
     io: tuple[int, int] | None
     tracer_pid: int
+    uid: int
     denied: bool
 
 
 class _Condition(NamedTuple):
     """What of a process decides whether it is movable and may change while it runs."""
 
+    uid: int
     stopped: bool
     tracer_pid: int
     pgid: int
@@ -161,7 +173,7 @@ class _Followed:
     identity: _Identity
     details: _Details
     condition: _Condition
-    movable: Sample
+    movable: Sample | None
 
 
 class ProcessCollector(Collector):
@@ -173,9 +185,10 @@ class ProcessCollector(Collector):
     def __init__(self, node: Node) -> None:
         self._node = node
         self._procfs = node.procfs
-        self._scan = ProcessScan(node.procfs, clock=node.clock)
+        self._scan = ProcessScan(node.procfs, clock=node.clock, counts=self._inside)
         self._followed: dict[tuple[int, int], _Followed] = {}
         self._malformed = False
+        self._looks = 0
         self._cores = os.cpu_count() or 1
         self._memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         self._boot_time = round(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))
@@ -183,21 +196,25 @@ class ProcessCollector(Collector):
     def collect(self) -> Iterator[Sample]:
         """Processes outside the cgroup in question are left out."""
         gpu_use = self._gpu_use()
-        denied = self._malformed = False
+        denied = unspoken = self._malformed = False
+        self._looks += 1
         forks = self._learn()
         limits = self._node.settings.process
         significance = Significance(limits.top, limits.min_rss, limits.min_cpu, self._cores, self._memory)
         for process in self._scan.sample(forks, significance, gpu_use.keys()):
             followed = self._follow(process)
-            if followed is None or not followed.identity.inside:
+            if followed is None:
                 continue
             denied = denied or followed.details.denied
+            unspoken = unspoken or followed.movable is None
             yield from self._samples(process, followed)
             yield from _gpu_samples(followed.identity, gpu_use.get(process.stat.pid, ()))
         self._forget(limits.top)
         yield DETAIL_MISSING.sample(denied, "process_io")
         yield DETAIL_MISSING.sample(self._malformed or self._scan.malformed, "process_malformed")
         yield DETAIL_MISSING.sample(self._others_hidden(), "process_other_users")
+        yield DETAIL_MISSING.sample(unspoken, "process_wish")
+        yield DETAIL_MISSING.sample(self._gpu_pids_are_others and bool(self._gpu_report()), "process_gpu")
 
     def _learn(self) -> int | None:
         """Forks so far, and what processes are weighed by; as known before where a file fails, which others report."""
@@ -217,13 +234,24 @@ class ProcessCollector(Collector):
         except ParseError:
             return False
 
-    def _gpu_use(self) -> GpuUse:
+    @cached_property
+    def _gpu_pids_are_others(self) -> bool:
+        """Whether pids here are not the kernel's own, which is what drivers tell, or tell at times."""
+        try:
+            return (self._procfs.root / "self/ns/pid").stat().st_ino != _FIRST_PID_NAMESPACE
+        except OSError:
+            return False  # a fixture, or a kernel without pid namespaces
+
+    def _gpu_report(self) -> tuple[Gpu, ...]:
         try:
             report = self._node.gpus.report()
         except NvmlStaleError:
-            return {}  # the gpu collector reports it
+            return ()  # the gpu collector reports it
+        return report.gpus if report is not None else ()
+
+    def _gpu_use(self) -> GpuUse:
         use: dict[int, list[tuple[str, int | None, float | None]]] = {}
-        for gpu in report.gpus if report is not None else ():
+        for gpu in () if self._gpu_pids_are_others else self._gpu_report():
             for process in gpu.processes:
                 use.setdefault(process.pid, []).append((str(gpu.index), process.memory, process.utilisation))
         return use
@@ -244,7 +272,8 @@ class ProcessCollector(Collector):
         for metric, value in values:
             if value is not None:
                 yield Sample(metric, float(value), series[metric])
-        yield followed.movable
+        if followed.movable is not None:
+            yield followed.movable
         yield Sample(INFO, 1.0, series[INFO])
 
     def _follow(self, process: ScannedProcess) -> _Followed | None:
@@ -253,14 +282,10 @@ class ProcessCollector(Collector):
         key = stat.pid, stat.start_time
         followed = self._followed.pop(key, None)
         try:
-            if followed is None or followed.identity.comm != stat.comm:
+            if followed is None or self._is_another(followed, process):
                 followed = self._first_look(process)
             elif process.fresh:
-                followed.details = self._details(process)
-                condition = _condition(stat, followed.details)
-                if condition != followed.condition:
-                    followed.condition = condition
-                    followed.movable = self._movable(followed.identity, stat, condition)
+                followed = self._another_look(followed, process)
         except ParseError:
             self._malformed = True
             return None
@@ -268,18 +293,44 @@ class ProcessCollector(Collector):
             self._followed[key] = followed  # at the end: the dictionary's order is the order of last use
         return followed
 
+    def _is_another(self, followed: _Followed, process: ScannedProcess) -> bool:
+        """Whether it executes something else by now, or may: that shows by its name, or not at all."""
+        identity, stat = followed.identity, process.stat
+        executed = identity.forked and not stat.flags & PF_FORKNOEXEC
+        return identity.comm != stat.comm or executed or (stat.pid + self._looks) % _IDENTIFY_EVERY == 0
+
     def _first_look(self, process: ScannedProcess) -> _Followed | None:
         stat = process.stat
         facts = self._procfs.facts(stat.pid)
         if facts is None:
             return None
-        labels = str(stat.pid), label_text(stat.comm), _user_name(facts.uid), classify(facts.argv, comm=stat.comm).value
+        user = _user_name(facts.uid)
+        labels = str(stat.pid), label_text(stat.comm), user, classify(facts.argv, comm=stat.comm).value
         series = {metric: metric.series(*labels) for metric in _PER_PROCESS}
         series[INFO] = INFO.series(labels[0], str(stat.start_time), *labels[1:])
-        identity = _Identity(stat.comm, labels, self._inside(facts), facts, self._wish(stat.pid), series)
+        environ = self._procfs.environ(stat.pid)
+        identity = _Identity(
+            comm=stat.comm,
+            labels=labels,
+            forked=bool(stat.flags & PF_FORKNOEXEC),
+            facts=replace(facts, argv=head_of(facts.argv)),
+            told=environ is not None and (facts.exe is not None or facts.exe_mode is not None),
+            wish=_wish(environ or {}),
+            series=series,
+        )
         details = self._details(process)
         condition = _condition(stat, details)
         return _Followed(identity, details, condition, self._movable(identity, stat, condition))
+
+    def _another_look(self, followed: _Followed, process: ScannedProcess) -> _Followed | None:
+        followed.details = self._details(process)
+        condition = _condition(process.stat, followed.details)
+        if condition.uid not in (followed.condition.uid, _UNKNOWN_UID):
+            return self._first_look(process)
+        if condition != followed.condition:
+            followed.condition = condition
+            followed.movable = self._movable(followed.identity, process.stat, condition)
+        return followed
 
     def _details(self, process: ScannedProcess) -> _Details:
         pid, page = process.stat.pid, self._procfs.page_size
@@ -291,12 +342,15 @@ class ProcessCollector(Collector):
             uss=max(0, statm.resident - statm.shared) * page if statm is not None else None,
             io=(io.read_bytes, io.write_bytes) if io is not None else None,
             tracer_pid=status.tracer_pid if status is not None else 0,
+            uid=status.uids[1] if status is not None else _UNKNOWN_UID,
             denied=io is None and statm is not None,
         )
 
-    def _movable(self, identity: _Identity, stat: PidStat, now: _Condition) -> Sample:
+    def _movable(self, identity: _Identity, stat: PidStat, now: _Condition) -> Sample | None:
+        """None where nothing is seen that forbids it, but not everything can be seen."""
         facts = replace(
             identity.facts,
+            uid=now.uid,
             state=stat.state,
             tracer_pid=now.tracer_pid,
             pgid=now.pgid,
@@ -304,6 +358,8 @@ class ProcessCollector(Collector):
             tpgid=now.tpgid,
         )
         hindrance = hindrance_of(facts, identity.wish, self._policy)
+        if hindrance is None and not identity.told:
+            return None
         return MOVABLE.sample(hindrance is None, *identity.labels, hindrance.value if hindrance is not None else "")
 
     @cached_property
@@ -311,17 +367,16 @@ class ProcessCollector(Collector):
         own = self._procfs.cgroups(os.getpid()) or ()
         return Policy(self._node.settings.process.min_uid, container_of(path_of(own)))
 
-    def _wish(self, pid: int) -> str | None:
-        """What its owner said at its start. The rest of the environment holds secrets and goes at once."""
-        environ = self._procfs.environ(pid)
-        wish = environ.get(WISH) if environ is not None else None
-        return wish.decode("utf-8", "replace") if wish is not None else None
-
-    def _inside(self, facts: ProcessFacts) -> bool:
+    def _inside(self, pid: int) -> bool:
         scope = self._node.settings.cgroup_path.rstrip("/")
         if self._node.cgroup is None or not scope:
             return True
-        return any(entry.path == scope or entry.path.startswith(scope + "/") for entry in facts.cgroups)
+        try:
+            memberships = self._procfs.cgroups(pid) or ()
+        except ParseError:
+            self._malformed = True
+            return False
+        return any(entry.path == scope or entry.path.startswith(scope + "/") for entry in memberships)
 
     def _forget(self, top: int) -> None:
         while len(self._followed) > _IDENTITIES_KEPT * top:
@@ -329,7 +384,7 @@ class ProcessCollector(Collector):
 
 
 def _condition(stat: PidStat, details: _Details) -> _Condition:
-    return _Condition(stat.state in STOPPED_STATES, details.tracer_pid, stat.pgid, stat.tty_nr, stat.tpgid)
+    return _Condition(details.uid, stat.state in STOPPED_STATES, details.tracer_pid, stat.pgid, stat.tty_nr, stat.tpgid)
 
 
 def _gpu_samples(identity: _Identity, use: Iterable[tuple[str, int | None, float | None]]) -> Iterator[Sample]:
@@ -340,9 +395,25 @@ def _gpu_samples(identity: _Identity, use: Iterable[tuple[str, int | None, float
             yield GPU_UTILISATION.sample(utilisation, *identity.labels, gpu)
 
 
-@lru_cache(maxsize=1024)
+def _wish(environ: Mapping[bytes, bytes]) -> str | None:
+    """What its owner said at its start. The rest of the environment holds secrets and goes at once."""
+    wish = environ.get(WISH, b"").decode("ascii", "replace")
+    return wish if wish in (ALLOW, NEVER) else None
+
+
+_names: dict[int, str] = {}
+"""Users' names by uid; a directory service may take its time."""
+
+
 def _user_name(uid: int) -> str:
+    """The name as a label; the number where there is none now, which is not remembered: the service may be away."""
+    if uid in _names:
+        return _names[uid]
     try:
-        return pwd.getpwuid(uid).pw_name
+        name = label_text(pwd.getpwuid(uid).pw_name)
     except KeyError:
         return str(uid)
+    if len(_names) >= _NAMES_KEPT:
+        _names.clear()
+    _names[uid] = name
+    return name

@@ -7,6 +7,9 @@ from exporter.procfs.read import ParseError, natural
 PF_KTHREAD = 0x00200000
 """The flag of kernel threads in field 9 of stat (include/linux/sched.h)."""
 
+PF_FORKNOEXEC = 0x00000040
+"""The flag of processes that were forked and have executed nothing since (include/linux/sched.h)."""
+
 DEAD_STATES = frozenset("ZXx")
 """States in which nothing runs any more (man 5 proc); other threads of the process may."""
 

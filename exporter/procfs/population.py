@@ -6,6 +6,7 @@ reading, and new ones are found by the pids that the kernel gave out since. Else
 
 import os
 import threading
+from dataclasses import dataclass, field
 from itertools import compress
 from operator import ne
 from typing import NamedTuple, Protocol
@@ -77,6 +78,16 @@ def population_of(procfs: Procfs) -> Population:
     return ClockedPopulation(procfs) if clocks_work(procfs.root) else ListedPopulation(procfs)
 
 
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Pids that may be new processes. `late`: those found may have been there for long; `round_trip`: as suspect."""
+
+    pids: set[int] = field(default_factory=set)
+    listed: bool = False
+    late: bool = False
+    round_trip: bool = False
+
+
 class ClockedPopulation:
     """By CPU clocks and by the range of pids given out since the last look."""
 
@@ -94,12 +105,15 @@ class ClockedPopulation:
 
     def look(self, forks: int | None) -> Look:
         """About a microsecond a process; where the kernel does not tell what was forked, that of a listing."""
+        search = self._search(forks)  # what can fail, before anything is remembered
         self._sweep()
-        found = Look([], [], [])
+        found = Look([], [], [], suspect=search.round_trip and self._looks > 0)
         self._compare(found)
-        suspect = self._discover(forks, found)
+        if search.listed:
+            self._passed_over.clear()
+        self._add(search.pids - self._known - self._passed_over, found, late=search.late)
         self._looks += 1
-        return found._replace(suspect=suspect)
+        return found
 
     def drop(self, pid: int, *, for_good: bool) -> None:
         """Takes effect at the next look: one pass for all."""
@@ -121,33 +135,37 @@ class ClockedPopulation:
                 found.worked.append(Worked(pid, total, total - before[at]))
         self._sweep()
 
-    def _discover(self, forks: int | None, found: Look) -> bool:
-        """Adds who is new; tells whether pids have gone round."""
-        last_pid = self._given_out()
-        before, forks_before = self._last_pid, self._forks
-        self._last_pid, self._forks = last_pid, forks
-        due, first = self._looks % _LIST_EVERY == 0, self._looks == 0
+    def _search(self, forks: int | None) -> _Search:
+        """Where new processes may be."""
+        last_pid, before, forks_before = self._given_out(), self._last_pid, self._forks
+        first = self._looks == 0
         if last_pid is None or before is None or forks is None or forks_before is None:
-            self._list(found, late=first)
-            return not first
-        round_trip = last_pid < before or forks - forks_before >= _MANY_FORKS
-        wide = last_pid - before > _WIDEST_RANGE + 2 * len(self._pids)
-        if due or round_trip or wide:
-            self._list(found, late=not round_trip and not wide)
-        elif forks != forks_before:
-            candidates = set(range(max(1, before - _IN_FLIGHT), last_pid + 1)) - self._known - self._passed_over
-            self._add(candidates, found, late=False)
-        return round_trip
+            search = self._list(late=first, round_trip=True)
+        elif last_pid < before or forks - forks_before >= _MANY_FORKS:
+            search = self._list(late=False, round_trip=True)
+        elif last_pid - before > _WIDEST_RANGE + 2 * len(self._pids):
+            search = self._list(late=False)
+        elif self._looks % _LIST_EVERY == 0:
+            search = self._list(late=True)
+        elif forks == forks_before:
+            return _Search()  # the range stays open: a pid may have been given out that nobody has yet
+        else:
+            search = _Search(set(range(max(1, before - _IN_FLIGHT), last_pid + 1)))
+        self._last_pid, self._forks = last_pid, forks
+        return search
+
+    def _list(self, *, late: bool, round_trip: bool = False) -> _Search:
+        return _Search(set(self._procfs.pids()), listed=True, late=late, round_trip=round_trip)
 
     def _given_out(self) -> int | None:
+        """The pid given out last; None where that is not known, or told by somebody else (lxcfs, over procfs)."""
         try:
-            return _last_pid(read_text(self._procfs.root / "loadavg"))
+            file = self._procfs.root / "loadavg"
+            if file.stat().st_dev != self._procfs.root.stat().st_dev:
+                return None
+            return _last_pid(read_text(file))
         except (OSError, ParseError):
             return None
-
-    def _list(self, found: Look, *, late: bool) -> None:
-        self._passed_over.clear()
-        self._add(set(self._procfs.pids()) - self._known, found, late=late)
 
     def _add(self, pids: set[int], found: Look, *, late: bool) -> None:
         """`late`: they may have been there for long, so how much they used since the last look is not known."""

@@ -42,7 +42,8 @@ class ScannedProcess:
     """A significant process as last read. `cpu_ns` is all the CPU time it used, `resident` its memory in pages.
 
     `cores` is its CPU use since the scan before; None until it was seen twice. `fresh`: read in this scan. `memory` is
-    where under /proc its memory is shown: its pid, or a thread of it that outlived the first one.
+    where under /proc its memory is shown: its pid, or a thread of it that outlived the first one. `settled`: it was
+    significant before; one of those whose memory is `swapped_out` remains so.
     """
 
     stat: PidStat
@@ -51,15 +52,24 @@ class ScannedProcess:
     fresh: bool
     memory: int | str
     resident: int
+    counts: bool = True
+    settled: bool = False
+    swapped_out: bool = False
 
 
 class ProcessScan:
     """Scans a procfs root; one instance lives as long as the exporter and keeps what it learnt."""
 
     def __init__(
-        self, procfs: Procfs, population: Population | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        procfs: Procfs,
+        population: Population | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        counts: Callable[[int], bool] = lambda _: True,
     ) -> None:
+        """Args: counts: whether a pid is one of those that are asked for; asked of significant ones, now and then."""
         self._procfs = procfs
+        self._counts = counts
         self._population = population or population_of(procfs)
         self._clock = clock
         self._significant: dict[int, ScannedProcess] = {}
@@ -121,7 +131,7 @@ class ProcessScan:
         """Nothing but its memory can have changed."""
         process = self._significant[pid]
         process.cores = 0.0
-        if pid % _REFRESH_EVERY == self._scans % _REFRESH_EVERY:
+        if self._is_due(pid):
             self._read(Worked(pid, process.cpu_ns, 0), 0.0)
 
     def _read(self, one: Worked, cores: float | None) -> None:
@@ -139,10 +149,14 @@ class ProcessScan:
             self._population.drop(pid, for_good=stat is not None)
             return
         self._looked[pid] = one.total
-        if found is not None:
-            same = before is None or before.stat.start_time == stat.start_time
-            found.cores = cores if same else None
-            self._significant[pid] = found
+        if found is None:
+            return
+        found.cores = cores
+        if before is not None and before.stat.start_time == stat.start_time:
+            found.counts, found.settled, found.swapped_out = before.counts, before.settled, before.swapped_out
+        elif before is not None:
+            found.cores = None
+        self._significant[pid] = found
 
     def _alive(self, stat: PidStat, cpu_ns: int) -> ScannedProcess | None:
         memory: int | str = stat.pid
@@ -162,15 +176,34 @@ class ProcessScan:
         return stat.rss
 
     def _weed(self, significance: Significance, always: Collection[int]) -> None:
-        insignificant = [
-            pid
-            for pid, process in self._significant.items()
-            if process.resident < self._min_pages
-            and (process.cores or 0.0) < significance.min_cpu
-            and pid not in always
-        ]
+        """Drops what does not matter (any more), and asks of the rest whether it counts."""
+        insignificant = []
+        for pid, process in self._significant.items():
+            if (
+                process.resident >= self._min_pages
+                or (process.cores or 0.0) >= significance.min_cpu
+                or pid in always
+                or self._is_swapped_out(process, significance.min_rss)
+            ):
+                if not process.settled or self._is_due(pid):
+                    process.counts, process.settled = self._counts(pid), True
+            else:
+                insignificant.append(pid)
         for pid in insignificant:
             del self._significant[pid]
+
+    def _is_swapped_out(self, process: ScannedProcess, min_rss: int) -> bool:
+        """Asked of those only that were significant before: they are the ones whose memory can have gone there."""
+        if process.settled and process.fresh:
+            try:
+                status = self._procfs.status(process.memory)
+            except ParseError:
+                status = None
+            process.swapped_out = status is not None and status.swap >= min_rss
+        return process.swapped_out
+
+    def _is_due(self, pid: int) -> bool:
+        return pid % _REFRESH_EVERY == self._scans % _REFRESH_EVERY
 
     def _forget(self, pid: int) -> None:
         self._significant.pop(pid, None)
@@ -185,7 +218,8 @@ class ProcessScan:
             memory = process.resident * page_size / significance.memory
             return process.stat.pid in always, max(cpu, memory), -process.stat.pid
 
-        return heapq.nlargest(significance.top, self._significant.values(), key=rank)
+        counted = (process for process in self._significant.values() if process.counts)
+        return heapq.nlargest(significance.top, counted, key=rank)
 
 
 def _cores(one: Worked, window_ns: float) -> float | None:

@@ -86,3 +86,25 @@ def test_command_of_looks_through_interpreters():
 def test_any_argv_has_a_class(argv):
     """argv is the users' to choose."""
     assert classify(argv) in ProcessClass
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [b"1%" * 60_000 + b"!"],
+        [b"env", b"x", *[b"A="] * 100_000, b"train.py"],
+        [b"python3", *[b"-u"] * 100_000, b"train.py"],
+        [b"/" + b"a" * 1_000_000],
+        [b"python3", b"9." * 500_000],
+    ],
+)
+@pytest.mark.timeout(10)  # takes milliseconds; where work grows with the square of the size, minutes
+def test_megabytes_of_arguments_hold_nothing_up(argv):
+    """Anybody may start such a process."""
+    for _ in range(20):
+        classify(argv)
+        assert max(map(len, (command_of(argv).program, command_of(argv).script or ""))) <= 255
+
+
+def test_nvidia_persistenced_is_a_daemon():
+    assert classify([b"/usr/bin/nvidia-persistenced", b"--verbose"]) is ProcessClass.DAEMON

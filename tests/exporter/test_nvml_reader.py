@@ -178,5 +178,22 @@ def test_garbage_in_the_utilisation_samples(driver, reader):
 def test_utilisation_that_is_not_told_is_unknown_and_not_zero(driver, reader):
     """Between "used nothing" and "nobody knows"."""
     driver(BASE + "process 0 7 10\nused 0 !3\n")
-    assert reader.read() == ((reader.read()[0][0],), None)
+    assert reader.read()[1] is None
     assert reader.read()[0][0].processes == (GpuProcess(7, 10, None),)
+
+
+def test_shares_of_pids_that_nobody_knows_are_nobodys(driver, reader):
+    """In a container a driver may list its own pids here and the host's there: unknown, not zero."""
+    driver(BASE + f"process 0 7 10\nused 0 1007 {NOW_US - 1_000_000} 60\n")
+    assert reader.read()[0][0].processes == (GpuProcess(7, 10, None),)
+
+
+def test_a_clock_that_is_set_back_hides_nothing(nvml, driver):
+    """An exporter that started before the time was right: what it saw then is in the future now."""
+    now = [NOW_S + 3600]
+    reader = NvmlReader(nvml, lambda: now[0])
+    driver(BASE + f"process 0 7 10\nused 0 7 {NOW_US + 3_600_000_000} 60\n")
+    assert reader.read()[0][0].processes == (GpuProcess(7, 10, 0.6),)
+    now[0] = NOW_S
+    driver(BASE + f"process 0 7 10\nused 0 7 {NOW_US - 1_000_000} 30\n")
+    assert reader.read()[0][0].processes == (GpuProcess(7, 10, 0.3),)

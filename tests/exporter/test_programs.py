@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from exporter import programs
 from exporter.programs import Hindrance, boundary_by_name, is_interactive_shell, protection_of
 from offloader.model import Reason
 
@@ -117,3 +118,20 @@ def test_a_rewritten_title_is_still_known_by_its_comm_or_executable():
     assert protection_of(process) is not None
     process = replace(Running((b"whatever",)), exe="/v/raylet (deleted)")
     assert protection_of(process) is not None
+
+
+def test_what_is_remembered_stays_small():
+    """However long command lines are, and however many: none of them is kept."""
+    program = Running((b"python3", b"train.py", b"x" * 100_000))
+    assert protection_of(program) is None
+    before = programs._remembered.cache_info().currsize
+    for number in range(50):
+        assert protection_of(Running((b"python3", b"train.py", b"%d" % number * 50_000))) is None
+        assert boundary_by_name(Running((b"bash", b"-c", b"%d" % number * 50_000))) is None
+    assert programs._remembered.cache_info().currsize == before
+
+
+def test_a_program_behind_many_options_is_still_known():
+    """A workflow driver's Java has dozens."""
+    argv = (b"java", *[b"-Dkey%d=value" % number for number in range(120)], b"nextflow.cli.Launcher", b"run")
+    assert protection_of(Running(argv)).reason is Hindrance.WORKFLOW_DRIVER
