@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from promql import assert_promql
 
 from offloader.config.load import check_cluster
 from offloader.config.promql import look_back, parse
@@ -48,6 +49,17 @@ def test_the_sources_reach_back_as_far_as_our_exporters_rules():
     assert warnings == ()
     for series in {series for series, _ in recorded(*SOURCES)}:
         assert look_back(parse(series), theirs).longest_s == look_back(parse(series), ours).longest_s, series
+
+
+@pytest.mark.promtool
+@pytest.mark.parametrize("file", [OWN, *SOURCES], ids=lambda file: file.stem)
+def test_no_file_records_what_follows_from_another_files_series(promtool, tmp_path, file):
+    """Else two groups write one series, and it is two where they do not agree on its labels."""
+    names = sorted({series for series, _ in recorded(OWN, *SOURCES)})
+    given = {f'{name}{{job="other",instance="{name}",node="{name}",role="worker"}}': "1x15" for name in names}
+    made = 'count by (instance) ({__name__=~"grid:.+",job="other"})'
+    expected = [{"labels": f'{{instance="{name}"}}', "value": 1} for name in names]
+    assert_promql(promtool, tmp_path, given, {made: expected}, rule_files=[file])
 
 
 def test_what_cannot_be_derived_is_said_in_every_file_and_on_the_page():
