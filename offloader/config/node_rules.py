@@ -22,7 +22,7 @@ CLUSTER_NODE: Final = "grid:cluster_node"
 """{known_as, node, role}: always 1, for every node and each of the names that a target may have for it."""
 
 TARGET_NODE: Final = "grid:target_node"
-"""{job, instance, node, role}: always 1, for every target on one of the nodes."""
+"""{job, instance, node, role}: always 1, for every target on one of the nodes; at most one for a job and instance."""
 
 _KNOWN_AS: Final = "known_as"
 _WITHOUT_PORT: Final = "(?:[[](.+)[]]|([^:]+))(?::[0-9]+)?|(.*:.*:.*)"
@@ -35,15 +35,25 @@ _HEADER: Final = """\
 
 
 def node_rules(cluster: Cluster) -> dict[str, Any]:
-    """A rule file as a document. A node with our own exporter is left to that one: its targets count as nobody's."""
-    known_as = f'label_replace(up, "{_KNOWN_AS}", "$1$2$3", "{cluster.prometheus.node_label}", "{_WITHOUT_PORT}")'
+    """A rule file as a document.
+
+    A node with our own exporter is left to that one: its targets count as nobody's. So does a job and instance that is
+    known by several names, or by one and by none: nothing that joins by these could tell whose its series are, and two
+    nodes for it would fail the join for all nodes.
+    """
+    known_as = (
+        f"group by (job, instance, {_KNOWN_AS}) (\n"
+        f'    label_replace(up, "{_KNOWN_AS}", "$1$2$3", "{cluster.prometheus.node_label}", "{_WITHOUT_PORT}")\n'
+        "  )"
+    )
     target_node = (
         f"group by (job, instance, {NODE_LABEL}, {ROLE_LABEL}) (\n"
-        f"  group by (job, instance, {_KNOWN_AS}) (\n"
-        f"    {known_as}\n"
-        "  )\n"
+        f"  {known_as}\n"
         f"  * on ({_KNOWN_AS}) group_left ({NODE_LABEL}, {ROLE_LABEL}) {CLUSTER_NODE}\n"
         ")\n"
+        "unless on (job, instance) count by (job, instance) (\n"
+        f"  {known_as}\n"
+        ") > 1\n"
         f'unless on ({NODE_LABEL}) up{{job="grid-exporter"}}\n'
     )
     rules = [*_nodes(cluster), {"record": TARGET_NODE, "expr": target_node}]

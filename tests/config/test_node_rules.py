@@ -108,6 +108,30 @@ def test_one_endpoint_scraped_on_two_paths_is_one_target(promtool, tmp_path, rul
 
 
 @pytest.mark.promtool
+@pytest.mark.parametrize(
+    "machines",
+    [
+        pytest.param(["gpu1", "gpu2"], id="two nodes"),
+        pytest.param(["gpu1", "elsewhere"], id="a node and a machine that is none"),
+        pytest.param(["gpu1", ""], id="a node and what says no name"),
+    ],
+)
+def test_one_job_and_instance_for_two_machines_is_nobodys_and_harms_no_other(promtool, tmp_path, rules, machines):
+    """As of exporters behind one proxy: whose a series is cannot be told by what is joined on."""
+    files = [rules("prometheus: {node_label: machine}\n"), NODE_EXPORTER]
+    targets = ['job="node",instance="login1:9100",machine="login1"']
+    targets += [f'job="node",instance="proxy:80",machine="{name}"' for name in machines]
+    names = ("up", "node_time_seconds", "node_memory_MemTotal_bytes")
+    given = {f"{name}{{{target}}}": "1x9" for name in names for target in targets}
+    known = {"grid:up": 'machine="login1",', "grid:node_memory_bytes": 'machine="login1",', TARGET_NODE: ""}
+    asked = {
+        name: [{"labels": f'{name}{{{more}job="node",instance="login1:9100",node="login1",role="head"}}', "value": 1}]
+        for name, more in known.items()
+    }
+    assert_promql(promtool, tmp_path, given, asked, rule_files=files, at="10s")
+
+
+@pytest.mark.promtool
 def test_every_node_is_there_whether_prometheus_has_a_target_for_it_or_not(promtool, tmp_path, rules):
     nodes = [{"labels": f'{{node="{name}",role="{role}"}}', "value": 1} for name, role in NODES]
     asked = {f"group by (node, role) ({CLUSTER_NODE})": nodes}
