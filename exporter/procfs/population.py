@@ -22,10 +22,7 @@ _LIST_EVERY = 20
 """Looks after which all pids are listed: for processes that got a pid out of order (clone3 with set_tid)."""
 
 _IN_FLIGHT = 64
-"""Pids tried once more: a fork takes its number a moment before it can be found by it (kernel/fork.c, copy_process)."""
-
-_WIDEST_RANGE = 256
-"""A range wider than this and two for every known process is not tried pid by pid: listing is cheaper."""
+"""Pids looked at once more: a fork takes its number a moment before it is found by it (kernel/fork.c, copy_process)."""
 
 _MANY_FORKS = 16384
 """Half of the lowest usual pid_max: with so many since the last look, pids may have gone round unnoticed."""
@@ -102,6 +99,7 @@ class ClockedPopulation:
         self._looks = 0
         self._forks: int | None = None
         self._last_pid: int | None = None
+        self._in_order = self._is_in_order()
 
     def look(self, forks: int | None) -> Look:
         """About a microsecond a process; where the kernel does not tell what was forked, that of a listing."""
@@ -124,16 +122,19 @@ class ClockedPopulation:
     def _compare(self, found: Look) -> None:
         pids, before, clocks = self._pids, self._clocks, read_clocks(self._ids)
         self._clocks = clocks
+        gone: list[int] = []
         for at in compress(range(len(pids)), map(ne, before, clocks)):
             pid, total = pids[at], clocks[at]
             if total == UNREADABLE:
-                found.gone.append(pid)
-                self._dropped.add(pid)
+                gone.append(at)
             elif total < before[at]:  # clocks of living processes do not run backwards
                 found.born.append(Worked(pid, total, total))
             else:
                 found.worked.append(Worked(pid, total, total - before[at]))
-        self._sweep()
+        found.gone.extend(pids[at] for at in gone)
+        self._known.difference_update(found.gone)
+        for at in reversed(gone):
+            del pids[at], self._ids[at], clocks[at]
 
     def _search(self, forks: int | None) -> _Search:
         """Where new processes may be."""
@@ -143,16 +144,25 @@ class ClockedPopulation:
             search = self._list(late=first, round_trip=True)
         elif last_pid < before or forks - forks_before >= _MANY_FORKS:
             search = self._list(late=False, round_trip=True)
-        elif last_pid - before > _WIDEST_RANGE + 2 * len(self._pids):
-            search = self._list(late=False)
         elif self._looks % _LIST_EVERY == 0:
             search = self._list(late=True)
         elif forks == forks_before:
             return _Search()  # the range stays open: a pid may have been given out that nobody has yet
+        elif self._in_order:
+            search = _Search(set(self._procfs.pids_from(max(1, before - _IN_FLIGHT))))
         else:
-            search = _Search(set(range(max(1, before - _IN_FLIGHT), last_pid + 1)))
+            search = self._list(late=False)
         self._last_pid, self._forks = last_pid, forks
         return search
+
+    def _is_in_order(self) -> bool:
+        """Whether a listing of /proc can begin at a pid."""
+        own = os.getpid()
+        try:
+            found = self._procfs.pids_from(own)
+        except OSError:
+            return False
+        return own in found and min(found) > own - _IN_FLIGHT
 
     def _list(self, *, late: bool, round_trip: bool = False) -> _Search:
         return _Search(set(self._procfs.pids()), listed=True, late=late, round_trip=round_trip)

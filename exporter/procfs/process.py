@@ -16,6 +16,7 @@ from exporter.procfs.read import read_bytes, read_text
 
 T = TypeVar("T")
 
+_FIRST_PROCESS_ENTRY = 256
 _INET_TABLES = ("tcp", "tcp6", "udp", "udp6")
 
 
@@ -87,6 +88,19 @@ class Procfs:
         """Process ids that are visible here (hidepid mounts show only one's own)."""
         with os.scandir(self.root) as entries:
             return [int(entry.name) for entry in entries if entry.name.isdigit()]
+
+    def pids_from(self, first: int) -> list[int]:
+        """Process ids from `first` on, a few below it perhaps, and nothing else: as cheap as they are few.
+
+        The position in a listing of /proc is the pid, behind the entries that are none (fs/proc/base.c, TGID_OFFSET).
+        Raises OSError.
+        """
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.lseek(descriptor, _FIRST_PROCESS_ENTRY + first, os.SEEK_SET)
+            return [int(name) for name in os.listdir(descriptor) if name.isdigit()]  # noqa: PTH208 -- pathlib knows no position
+        finally:
+            os.close(descriptor)
 
     def stat(self, number: int) -> files.PidStat | None:
         """/proc/PID/stat, readable for everybody."""
