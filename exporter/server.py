@@ -210,7 +210,7 @@ class ExporterServer:
                 raise
 
     async def _room(self) -> None:
-        """Waits until there is a place. Who waits for its client gives way when it has done so for long enough."""
+        """Waits until there is a place. Who has waited for its client the longest gives way, once it is not new."""
         while len(self._open) >= self._places:
             self._change.clear()
             oldest = next(iter(self._waiting), None)

@@ -92,7 +92,7 @@ class Connection(asyncio.BufferedProtocol):
     """From accept to close.
 
     The deadline of a phase moves on with every request, its timer does not: it looks when it fires. `since` is when
-    the wait for the client began, by the loop's clock.
+    the connection came, by the loop's clock: requests do not make it any younger.
     """
 
     def __init__(self, house: House, address: str, tls: TlsStream | None) -> None:
@@ -189,7 +189,7 @@ class Connection(asyncio.BufferedProtocol):
             self._rest = memoryview(answer.content)
         self._asked = None
         self._phase = _Phase.WRITING
-        self._waits()
+        self._house.waits(self)
         self._pump(head)
 
     def _came(self) -> None:
@@ -197,7 +197,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._phase in (_Phase.WORKING, _Phase.WRITING):
             self._transport.pause_reading()
             if self._ended:
-                self._waits()
+                self._house.waits(self)
             return
         if self._phase is _Phase.HANDSHAKE:
             self._shake_hands()
@@ -306,10 +306,6 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(data if self.tls is None else self.tls.encrypt(data))
         except ssl.SSLError:
             self._transport.abort()
-
-    def _waits(self) -> None:
-        self.since = self._loop.time()
-        self._house.waits(self)
 
     def _within(self, seconds: float) -> None:
         self._deadline = self._loop.time() + seconds

@@ -69,9 +69,24 @@ async def test_a_thousand_scrapes_at_once(exporter, address):
     assert peak < MOST_RESIDENT
 
 
+async def wait(reader, writer, sent):
+    """Sends this once, and waits to be closed."""
+    writer.write(sent)
+    await reader.read()
+
+
+async def talk(reader, writer, sent):
+    """Sends this again half a second after each answer, until it is closed."""
+    while True:
+        writer.write(sent)
+        if not await reader.read(65536):
+            return
+        await asyncio.sleep(0.5)
+
+
 @asynccontextmanager
-async def crowd(address, sent):
-    """Six hundred clients that send this, wait, and come back when they are closed."""
+async def crowd(address, sent, behave=wait):
+    """Six hundred clients that send this, and come back when they are closed."""
     begun = 0
 
     async def come_again():
@@ -81,8 +96,7 @@ async def crowd(address, sent):
                 reader, writer = await asyncio.open_connection(*address)
                 begun += 1
                 try:
-                    writer.write(sent)
-                    await reader.read()
+                    await behave(reader, writer, sent)
                 finally:
                     writer.close()
 
@@ -106,6 +120,16 @@ async def test_six_hundred_slow_clients(exporter, address):
     _, peak = bounds(exporter)
     assert peak < MOST_RESIDENT
     assert exporter.get("/-/healthy") == "grid-exporter is healthy.\n"
+
+
+async def test_six_hundred_clients_that_keep_asking(exporter, address):
+    """More than there are places, each with a question every half second: scrapes are answered all the while."""
+    async with crowd(address, b"GET / HTTP/1.1\r\nHost: node\r\n\r\n", talk):
+        for _ in range(3):
+            async with asyncio.timeout(10):
+                assert await scrape(address) == 200
+    _, peak = bounds(exporter)
+    assert peak < MOST_RESIDENT
 
 
 async def test_six_hundred_clients_that_never_finish_the_handshake(start_exporter, proc, tmp_path):

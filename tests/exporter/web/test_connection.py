@@ -243,6 +243,28 @@ async def test_nobody_is_sent_away_at_once(serving):
         await close(*[writer for _, writer in young])
 
 
+async def test_who_asks_again_and_again_keeps_nobody_out(serving):
+    """An answer makes no connection young again: one of those that talk all the time makes room."""
+    async with serving(connections=2, patience_seconds=0.5) as server:
+        talkers = [await connect(server) for _ in range(2)]
+
+        async def talk(reader, writer):
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                while True:
+                    writer.write(HEALTHY)
+                    await reader.readuntil(b"healthy.\n")
+                    await asyncio.sleep(0.05)
+
+        talking = [asyncio.create_task(talk(*talker)) for talker in talkers]
+        try:
+            assert await status(server, HEALTHY) == 200
+        finally:
+            for task in talking:
+                task.cancel()
+            await asyncio.gather(*talking, return_exceptions=True)
+            await close(*[writer for _, writer in talkers])
+
+
 async def test_a_full_house_at_work_lets_newcomers_wait(serving, stuck):
     """They are answered when there is room again."""
     async with serving(stuck, connections=2, patience_seconds=0.0) as server:
