@@ -44,7 +44,7 @@ class BasicAuth:
         self._salt = os.urandom(32)
         self._good: dict[bytes, None] = {}
         self._bad: dict[bytes, None] = {}
-        self._checks: SharedWork[bytes, bool] = SharedWork("password check", failed=False)
+        self._checks: SharedWork[bytes, bool] = SharedWork("password check", failed=False, learned=self._learn)
         self._waiting: dict[bytes, str] = {}  # digest → address of who asked first
         self._refused = Seldom(log)
 
@@ -75,8 +75,6 @@ class BasicAuth:
     def _ask(self, digest: bytes, work: Callable[[], bool], client: Client, enter: Callable[[], None]) -> None:
         def done(good: bool) -> None:
             client.withdraw = None
-            self._waiting.pop(digest, None)
-            _remember(self._good if good else self._bad, digest)
             if good:
                 enter()
             else:
@@ -90,6 +88,10 @@ class BasicAuth:
         self._waiting.setdefault(digest, client.address)
         take_back = self._checks.ask(digest, work, done)
         client.withdraw = withdraw
+
+    def _learn(self, digest: bytes, good: bool) -> None:
+        del self._waiting[digest]
+        _remember(self._good if good else self._bad, digest)
 
     def _has_room(self, address: str) -> bool:
         addresses = list(self._waiting.values())

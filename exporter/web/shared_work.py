@@ -23,11 +23,13 @@ class SharedWork(Generic[Key, Result]):
     Args:
         name: Of the work, for the thread and the log.
         failed: What askers get when the work raises.
+        learned: Called with each result before those who asked, and also when nobody waits for it any more.
     """
 
-    def __init__(self, name: str, failed: Result) -> None:
+    def __init__(self, name: str, failed: Result, learned: Callable[[Key, Result], None] | None = None) -> None:
         self._name = name
         self._failed = failed
+        self._learned = learned
         self._askers: dict[Key, list[Callable[[Result], None]]] = {}
         self._queue: dict[Key, Callable[[], Result]] = {}
         self._busy = False
@@ -75,6 +77,8 @@ class SharedWork(Generic[Key, Result]):
     def _deliver(self, key: Key, result: Result) -> None:
         self._busy = False
         askers = self._askers.pop(key)
+        if self._learned is not None:
+            self._learned(key, result)
         self._begin()
         for done in askers:
             done(result)

@@ -163,6 +163,27 @@ async def test_guessing_takes_little_and_keeps_nobody_out(config, serving, check
     assert checks.most == 1
 
 
+async def test_a_client_that_leaves_during_its_check_leaves_no_place_taken(config, serving, checks):
+    """Nor is the check lost: its result is remembered."""
+    async with serving(web=LiveWeb(config(a=hashed("right")))) as server:
+        for number in range(2):  # as many as an address has places
+            checks.gate.clear()
+            _, gone = await asyncio.open_connection(*server.address)
+            gone.write(get("/metrics", basic("a", f"gone {number}")))
+            while len(checks) <= number:
+                await asyncio.sleep(0.01)
+            gone.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.transport.abort()
+            while server._open:
+                await asyncio.sleep(0.01)
+            checks.gate.set()
+        async with asyncio.timeout(10):
+            while (status := await ask(server, basic("a", "right"))) != 200:
+                assert status == 429
+        assert [await ask(server, basic("a", f"gone {number}")) for number in range(2)] == [401, 401]
+    assert [password for password, _ in checks] == [b"gone 0", b"gone 1", b"right"]
+
+
 async def test_a_guess_that_is_not_waited_for_is_not_made(config, serving, checks):
     """Its place is free again."""
     checks.gate.clear()

@@ -43,6 +43,27 @@ async def test_questions_wait_in_order_and_can_be_withdrawn(work):
     assert (begun, answers) == (["a", "c", "d"], ["c"])
 
 
+async def test_what_was_learned_is_kept_even_if_nobody_waits():
+    """The question was withdrawn while the work ran: the result still gets to where results are kept."""
+    learned, gate, begun = {}, threading.Event(), threading.Event()
+    work = SharedWork("test", failed="failed", learned=learned.__setitem__)
+
+    def run():
+        begun.set()
+        gate.wait(10)
+        return "result"
+
+    work.ask("a", run, None)()
+    again = asyncio.get_running_loop().create_future()
+    while not begun.is_set():
+        await asyncio.sleep(0.01)
+    gate.set()
+    work.ask("b", lambda: "other", again.set_result)
+    assert await asyncio.wait_for(again, 10) == "other"
+    assert learned == {"a": "result", "b": "other"}
+    work.close()
+
+
 async def test_work_that_raises_fails_alone(work, caplog):
     """Who asked is told, the log has one line, and the thread goes on."""
     loop = asyncio.get_running_loop()
