@@ -100,7 +100,9 @@ class Http:
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def body(self, data: bytes) -> bytes:
-        """A part of what the answer carries, for the network."""
+        """A part of what the answer carries, for the network: nothing where HEAD was asked, complete or not."""
+        if self._request is not None and self._request.method == b"HEAD":
+            return b""
         return data if self._repeated else self._h11.send(h11.Data(data))
 
     def end(self) -> bool:

@@ -117,6 +117,9 @@ def test_other_methods_are_refused(address):
         (get("/metrics", "Content-Length: 100000", "Expect: 100-continue", method="PUT"), 413),
         (get("/metrics", "Transfer-Encoding: chunked", method="POST") + b"1000\r\n%b\r\n" % (b"x" * 4096) * 5, 413),
         (get("/metrics", "Content-Length: 99999999999999999999"), 413),
+        (get("/metrics", "Content-Length: 100000", method="HEAD"), 413),
+        (get("/metrics", "Content-Length: 100000", "Expect: 100-continue", method="HEAD"), 413),
+        (get("/metrics", "Transfer-Encoding: chunked", method="HEAD") + b"no number\r\n", 400),
     ],
 )
 def test_bad_requests_get_an_answer_and_the_door(exporter, address, sent, status):
@@ -124,6 +127,7 @@ def test_bad_requests_get_an_answer_and_the_door(exporter, address, sent, status
     response = ask(address, sent)
     assert (response.status, response.headers["connection"]) == (status, "close")
     assert b"Traceback" not in response.body
+    assert not (response.body and sent.startswith(b"HEAD"))
     assert exporter.get("/-/healthy") == "grid-exporter is healthy.\n"
 
 

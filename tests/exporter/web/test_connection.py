@@ -96,6 +96,17 @@ async def test_half_a_request_is_waited_for_only_so_long(serving):
         await close(writer)
 
 
+async def test_the_late_body_of_a_head_is_refused_without_one(serving):
+    """The answer is in time, is a head alone, and the connection ends."""
+    async with serving(request_seconds=0.2) as server:
+        reader, writer = await connect(server, HEALTHY.replace(b"GET", b"HEAD")[:-2] + b"Content-Length: 5\r\n\r\n")
+        got = await rest(reader)
+        assert got.startswith(b"HTTP/1.1 408 ")
+        assert got.endswith(b"\r\n\r\n")
+        await close(writer)
+        await until(lambda: not server._open)
+
+
 @pytest.mark.parametrize("sent", [b"", HEALTHY, HEALTHY + b"GET"])
 async def test_idle_connections_are_closed(serving, sent):
     """New ones that never ask, kept ones that ask no more, and those that stop in the next request."""
