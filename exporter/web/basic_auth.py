@@ -18,6 +18,7 @@ from exporter.web.shared_work import SharedWork
 _REMEMBERED = 256
 _MOST_WAITING = 16
 _MOST_WAITING_PER_ADDRESS = 2
+_MOST_SHARING = 4  # a check; who waits for one holds a connection that cannot make room for others
 _REST = 4  # after a guess the thread rests as many times as long as it worked: a fifth of one core at most
 _MOST_REST_SECONDS = 2.0
 _BCRYPT_BYTES = 72  # what bcrypt looks at, in htpasswd and Go too
@@ -36,8 +37,8 @@ class BasicAuth:
     """Checks passwords in a thread of its own, one at a time, and remembers the results.
 
     Results are kept under a keyed digest of user, hash and password, so that a changed hash counts at once. An unknown
-    user costs the same check as a known one. Who waits is bounded, also for each address: somebody who guesses does not
-    keep others out.
+    user costs the same check as a known one. Who waits is bounded, for each address and each password too: somebody who
+    guesses does not keep others out.
     """
 
     def __init__(self) -> None:
@@ -62,7 +63,7 @@ class BasicAuth:
             enter()
         elif digest in self._bad:
             self._refuse(client)
-        elif not self._checks.asked(digest) and not self._has_room(client.address):
+        elif not self._has_room(digest, client.address):
             client.reply(_TOO_MANY)
         else:
             work = partial(_check, password, hashed, known=user in users)
@@ -93,7 +94,9 @@ class BasicAuth:
         del self._waiting[digest]
         _remember(self._good if good else self._bad, digest)
 
-    def _has_room(self, address: str) -> bool:
+    def _has_room(self, digest: bytes, address: str) -> bool:
+        if self._checks.asked(digest):
+            return self._checks.askers(digest) < _MOST_SHARING
         addresses = list(self._waiting.values())
         return len(addresses) < _MOST_WAITING and addresses.count(address) < _MOST_WAITING_PER_ADDRESS
 

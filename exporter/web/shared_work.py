@@ -52,6 +52,10 @@ class SharedWork(Generic[Key, Result]):
         """Whether that is being worked on, or waits for it."""
         return key in self._askers
 
+    def askers(self, key: Key) -> int:
+        """How many wait for that."""
+        return len(self._askers.get(key, ()))
+
     def close(self) -> None:
         """Ends the thread after what it is doing."""
         self._next.put(None)

@@ -127,14 +127,16 @@ async def test_a_password_is_checked_once(config, serving, checks):
 
 
 async def test_one_check_for_all_who_send_the_same(config, serving, checks):
-    """Prometheus in two copies, starting at once, is one check."""
+    """Prometheus in four copies, starting at once, is one check; more may come when it is done."""
     checks.gate.clear()
     async with serving(web=LiveWeb(config(a=hashed("right")))) as server:
-        asking = [asyncio.create_task(ask(server, basic("a", "right"))) for _ in range(30)]
-        while len(server._open) < 30 or server._waiting:
+        asking = [asyncio.create_task(ask(server, basic("a", "right"))) for _ in range(4)]
+        while len(server._open) < 4 or server._waiting:
             await asyncio.sleep(0.01)
+        assert await ask(server, basic("a", "right")) == 429
         checks.gate.set()
-        assert await asyncio.gather(*asking) == [200] * 30
+        assert await asyncio.gather(*asking) == [200] * 4
+        assert await ask(server, basic("a", "right")) == 200
     assert len(checks) == 1
 
 
@@ -161,6 +163,21 @@ async def test_guessing_takes_little_and_keeps_nobody_out(config, serving, check
     assert statuses.count(401) == 2
     assert statuses.count(429) == 98
     assert checks.most == 1
+
+
+async def test_a_guess_sent_many_times_holds_few_connections(config, serving, checks):
+    """Those that wait for a check cannot make room: the same wrong password on each must not take all places."""
+    checks.gate.clear()
+    async with serving(web=LiveWeb(config(a=hashed("right"))), connections=8, patience_seconds=0.0) as server:
+        guesses = []
+        for _ in range(12):
+            _, writer = await asyncio.open_connection(*server.address)
+            writer.write(get("/metrics", basic("a", "wrong")))
+            guesses.append(writer)
+        assert await asyncio.wait_for(ask(server), 10) == 401
+        checks.gate.set()
+        for writer in guesses:
+            writer.transport.abort()
 
 
 async def test_a_client_that_leaves_during_its_check_leaves_no_place_taken(config, serving, checks):
