@@ -202,9 +202,10 @@ class ExporterServer:
             try:
                 await self._room()
                 tls = None if self._web is None else self._web.stream()
-                await loop.connect_accepted_socket(partial(Connection, self, address[0], tls), client)
-            except OSError:  # it has gone already
-                client.close()
+                try:
+                    await loop.connect_accepted_socket(partial(Connection, self, address[0], tls), client)
+                except OSError:  # it has gone already
+                    client.close()
             except BaseException:
                 client.close()
                 raise

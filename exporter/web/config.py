@@ -69,6 +69,13 @@ def read(path: Path, files: Watched) -> WebConfig:
         raise WebConfigError([f"{path}: {error.strerror}"]) from error
     except UnicodeDecodeError as error:
         raise WebConfigError([f"{path}: not UTF-8: {error.reason} at byte {error.start}"]) from error
+    try:
+        return _understood(path, text, files)
+    except (ValueError, OverflowError, RecursionError) as error:  # numbers, escapes and depths that Python refuses
+        raise WebConfigError([f"{path}: cannot be understood ({type(error).__name__})"]) from error
+
+
+def _understood(path: Path, text: str, files: Watched) -> WebConfig:
     problems = Problems(path)
     top = top_section(text, _KEYS, problems)
     pem = PemReader(path, files)

@@ -35,10 +35,11 @@ class LiveWeb:
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._clock = clock
-        self._files: Watched
+        self._files = Watched()
         self._take_over(*self._load())
         self._auth = BasicAuth()
         self._failed_handshakes = Seldom(log)
+        self._tried_again = Seldom(log)
 
     @property
     def tls(self) -> ssl.SSLContext | None:
@@ -82,8 +83,9 @@ class LiveWeb:
         try:
             config, context = self._load()
         except WebConfigError as error:
+            tell = self._tried_again.warning if self._files.changed() else log.error
             for problem in error.problems:
-                log.error("the web configuration in force stays: %s", problem)  # noqa: TRY400 -- problems, one a line
+                tell("the web configuration in force stays: %s", problem)
             return
         if missing := _opened(self._config, config):
             log.error("the web configuration in force stays: %s cannot come or go while the exporter runs", missing)
@@ -92,14 +94,17 @@ class LiveWeb:
         log.info("the web configuration has changed and is in force: %s", self._path)
 
     def _load(self) -> tuple[WebConfig, ssl.SSLContext | None]:
-        self._files = Watched()
+        before, self._files = self._files, Watched()
         config = read(self._path, self._files)
         if config.tls is None:
             return config, None
         try:
             return config, make_context(config.tls)
-        except TlsError as error:
+        except (TlsError, ValueError) as error:
             raise WebConfigError([f"{self._path}:{config.tls.line}: tls_server_config: {error}"]) from error
+        except OSError as error:
+            self._files = before  # no file changes when it passes: to be tried again
+            raise WebConfigError([f"{self._path}: tls_server_config: {error.strerror}"]) from error
 
     def _take_over(self, config: WebConfig, context: ssl.SSLContext | None) -> None:
         self._config, self._context = config, context

@@ -20,7 +20,7 @@ class TlsError(Exception):
 
 
 def make_context(settings: TlsSettings) -> ssl.SSLContext:
-    """Raises TlsError."""
+    """Raises TlsError, and OSError for what is not the settings' fault: no descriptors, no memory."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version, context.maximum_version = settings.minimum, settings.maximum
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
@@ -38,7 +38,7 @@ def make_context(settings: TlsSettings) -> ssl.SSLContext:
     context.verify_mode = _VERIFY[settings.policy]
     if settings.client_ca:
         try:
-            context.load_verify_locations(cadata=settings.client_ca.decode("ascii", "replace"))
+            context.load_verify_locations(cadata=settings.client_ca.decode("ascii", "ignore"))
         except ssl.SSLError as error:
             raise TlsError(f"client_ca_file has no certificate that can be read ({_reason(error)})") from error
     return context

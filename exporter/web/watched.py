@@ -13,9 +13,12 @@ class Watched:
         self._stamps: dict[Path, _Stamp] = {}
 
     def read(self, path: Path) -> bytes:
-        """The content. Raises OSError, and watches for the file all the same."""
-        self._stamps[path] = _stamp(path)
-        return path.read_bytes()
+        """The content. Raises OSError, and watches for the file all the same: one that is there counts as changed."""
+        stamp = _stamp(path)
+        self._stamps[path] = None
+        content = path.read_bytes()
+        self._stamps[path] = stamp
+        return content
 
     def changed(self) -> bool:
         """Whether any of them was changed, replaced, taken away or has come."""

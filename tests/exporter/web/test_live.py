@@ -1,12 +1,15 @@
 """What the server makes of the web configuration file while it runs."""
 
 import asyncio
+import errno
+import os
 
 import pytest
 import raw_http
 
-from exporter.web.config import RateLimit
+from exporter.web.config import RateLimit, WebConfigError
 from exporter.web.live import Bucket, LiveWeb
+from exporter.web.watched import Watched
 
 
 async def headers(server, path="/-/healthy"):
@@ -71,6 +74,44 @@ async def test_a_file_that_comes_later_is_noticed(file, serving, caplog, server_
     web.close()
 
 
+@pytest.mark.parametrize("broken", ["memfd_create", "dup"])
+def test_a_certificate_is_loaded_when_there_are_descriptors_again(*, file, caplog, monkeypatch, server_pair, broken):
+    """No file changes then: it is tried with every connection, told now and then, and a problem at the start."""
+
+    def none_left(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    server_pair.write(file.parent, "node")
+    file.write_text("tls_server_config: {cert_file: node.crt, key_file: node.key}\n")
+    web = LiveWeb(file)
+    before = web.tls
+    with monkeypatch.context() as patch:
+        patch.setattr(os, broken, none_left)
+        (file.parent / "node.crt").write_bytes((file.parent / "node.crt").read_bytes() + b"\n")
+        for _ in range(3):
+            web.stream()
+        assert web.tls is before
+        assert caplog.text.count("Too many open files") == 1
+        with pytest.raises(WebConfigError, match="Too many open files"):
+            LiveWeb(file)
+    web.stream()
+    assert web.tls is not before
+    web.close()
+
+
+def test_a_file_that_could_not_be_opened_is_tried_again(tmp_path, monkeypatch):
+    """It is there and unchanged; descriptors had run out."""
+    (tmp_path / "file").write_bytes(b"content")
+    files = Watched()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tmp_path), "read_bytes", lambda _: os.open(tmp_path / "missing", os.O_RDONLY))
+        with pytest.raises(OSError, match="No such file"):
+            files.read(tmp_path / "file")
+    assert files.changed()
+    assert files.read(tmp_path / "file") == b"content"
+    assert not files.changed()
+
+
 PAIR = "tls_server_config:\n  cert_file: node.crt\n  key_file: node.key\n"
 CLIENTS = PAIR + "  client_ca_file: ca.crt\n  client_auth_type: RequireAndVerifyClientCert\n"
 NAMES = CLIENTS + "  client_allowed_sans: [a]\n"
@@ -103,6 +144,39 @@ def test_a_running_exporter_does_not_open_its_doors(*, file, caplog, authority, 
     web.stream()
     assert (web._config is held) == (kept is not None)
     assert (f"in force stays: {kept} cannot come or go" in caplog.text) == (kept is not None)
+    web.close()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "[" * 3000,
+        f"rate_limit: {{interval: 1s, burst: {'9' * 5000}}}",
+        r'a: "\UFFFFFFFF"',
+        r'basic_auth_users: {"\ud800": x}',
+        r'tls_server_config: {cert_file: "a\0b", key_file: a}',
+    ],
+)
+def test_odd_yaml_changes_nothing(file, caplog, odd):
+    """What Python itself stumbles over is a problem of the file, at the start and later, and nothing of it is told."""
+    file.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
+    web = LiveWeb(file)
+    file.write_text(odd)
+    web.stream()
+    assert web.headers == ((b"X-Frame-Options", b"deny"),)
+    assert f"in force stays: {file}: cannot be understood" in caplog.text
+    with pytest.raises(WebConfigError, match=r"cannot be understood \(\w+\)$"):
+        LiveWeb(file)
+    web.close()
+
+
+def test_an_authority_may_be_described_in_any_letters(file, authority, server_pair):
+    """Bundles of authorities have comments, in UTF-8."""
+    server_pair.write(file.parent, "node")
+    (file.parent / "ca.crt").write_bytes("# Prüfstelle\n".encode() + authority.certificate)
+    file.write_text(CLIENTS)
+    web = LiveWeb(file)
+    assert web.tls.cert_store_stats()["x509_ca"] == 1
     web.close()
 
 
