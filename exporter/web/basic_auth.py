@@ -20,7 +20,6 @@ _MOST_WAITING = 16
 _MOST_WAITING_PER_ADDRESS = 2
 _MOST_SHARING = 4  # a check; who waits for one holds a connection that cannot make room for others
 _REST = 4  # after a guess the thread rests as many times as long as it worked: a fifth of one core at most
-_MOST_REST_SECONDS = 2.0
 _BCRYPT_BYTES = 72  # what bcrypt looks at, in htpasswd and Go too
 
 _UNAUTHORISED = text(
@@ -134,7 +133,7 @@ def _check(password: bytes, hashed: bytes, *, known: bool) -> bool:
     except ValueError:  # a hash whose form is right and whose content is not
         good = False
     if not (good and known):
-        time.sleep(min(_REST * (time.thread_time() - begin), _MOST_REST_SECONDS))
+        time.sleep(_REST * (time.thread_time() - begin))
     return good and known
 
 

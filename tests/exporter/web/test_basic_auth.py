@@ -225,7 +225,7 @@ async def test_a_guess_that_is_not_waited_for_is_not_made(config, serving, check
 
 
 def test_a_wrong_guess_is_followed_by_a_rest(monkeypatch):
-    """Four times as long as it took: a fifth of a core, and no more than two seconds."""
+    """Four times as long as it took, however long that was: a fifth of a core."""
     rests, spent = [], iter([10.0, 10.1, 20.0, 29.0, 30.0, 30.5])
     monkeypatch.setattr(time, "sleep", rests.append)
     monkeypatch.setattr(time, "thread_time", lambda: next(spent))
@@ -233,7 +233,7 @@ def test_a_wrong_guess_is_followed_by_a_rest(monkeypatch):
     assert not basic_auth._check(b"wrong", right, known=True)
     assert not basic_auth._check(b"right", right, known=False)
     assert basic_auth._check(b"right", right, known=True)
-    assert rests == [pytest.approx(0.4), 2.0]
+    assert rests == [pytest.approx(0.4), 36.0]
 
 
 def test_long_passwords_count_as_far_as_bcrypt_looks(monkeypatch):
