@@ -2,6 +2,7 @@
 
 import binascii
 import hashlib
+import ipaddress
 import logging
 import os
 import time
@@ -17,7 +18,7 @@ from exporter.web.shared_work import SharedWork
 
 _REMEMBERED = 256
 _MOST_WAITING = 16
-_MOST_WAITING_PER_ADDRESS = 2
+_MOST_WAITING_PER_HOST = 2  # while less than half of the places are taken; then 1, which keeps some for newcomers
 _MOST_SHARING = 4  # a check; who waits for one holds a connection that cannot make room for others
 _REST = 4  # after a guess the thread rests as many times as long as it worked: a fifth of one core at most
 _BCRYPT_BYTES = 72  # what bcrypt looks at, in htpasswd and Go too
@@ -36,7 +37,7 @@ class BasicAuth:
     """Checks passwords in a thread of its own, one at a time, and remembers the results.
 
     Results are kept under a keyed digest of user, hash and password, so that a changed hash counts at once. An unknown
-    user costs the same check as a known one. Who waits is bounded, for each address and each password too: somebody who
+    user costs the same check as a known one. Who waits is bounded, for each host and each password too: somebody who
     guesses does not keep others out.
     """
 
@@ -45,7 +46,7 @@ class BasicAuth:
         self._good: dict[bytes, None] = {}
         self._bad: dict[bytes, None] = {}
         self._checks: SharedWork[bytes, bool] = SharedWork("password check", failed=False, learned=self._learn)
-        self._waiting: dict[bytes, str] = {}  # digest → address of who asked first
+        self._waiting: dict[bytes, str] = {}  # digest → host that asked first
         self._refused = Seldom(log)
 
     def admit(
@@ -85,7 +86,7 @@ class BasicAuth:
             if not self._checks.asked(digest):
                 self._waiting.pop(digest, None)
 
-        self._waiting.setdefault(digest, client.address)
+        self._waiting.setdefault(digest, _host(client.address))
         take_back = self._checks.ask(digest, work, done)
         client.withdraw = withdraw
 
@@ -96,8 +97,9 @@ class BasicAuth:
     def _has_room(self, digest: bytes, address: str) -> bool:
         if self._checks.asked(digest):
             return self._checks.askers(digest) < _MOST_SHARING
-        addresses = list(self._waiting.values())
-        return len(addresses) < _MOST_WAITING and addresses.count(address) < _MOST_WAITING_PER_ADDRESS
+        hosts = list(self._waiting.values())
+        most = _MOST_WAITING_PER_HOST if len(hosts) < _MOST_WAITING // 2 else 1
+        return len(hosts) < _MOST_WAITING and hosts.count(_host(address)) < most
 
     def _refuse(self, client: Client) -> None:
         self._refused.warning("%s was refused: wrong user or password", client.address)
@@ -108,6 +110,14 @@ class BasicAuth:
         for part in (user, hashed, password):
             digest.update(b"%d:%b" % (len(part), part))
         return digest.digest()
+
+
+def _host(address: str) -> str:
+    """What one host can have: an IPv4 address, or the 2⁶⁴ IPv6 addresses of a network (RFC 7934)."""
+    if ":" not in address:
+        return address
+    parsed = ipaddress.IPv6Address(address)
+    return parsed.packed[:8].hex() if parsed.ipv4_mapped is None else str(parsed.ipv4_mapped)
 
 
 def _credentials(authorization: bytes) -> tuple[bytes, bytes] | None:

@@ -165,6 +165,57 @@ async def test_guessing_takes_little_and_keeps_nobody_out(config, serving, check
     assert checks.most == 1
 
 
+class Guesser:
+    """A client at that address; `statuses` of its answers, 200 for being let in."""
+
+    def __init__(self, auth, address):
+        self.auth, self.address = auth, address
+        self.withdraw = None
+        self.statuses = []
+
+    def try_(self, password):
+        users = {b"a": hashed("right").encode()}
+        authorization = basic("a", password).encode()
+        self.auth.admit(users, authorization, self, lambda: self.statuses.append(200))
+
+    def reply(self, answer):
+        self.statuses.append(int(answer.status))
+
+
+@pytest.fixture
+def auth(checks):
+    """Whose checks do not end before the test does."""
+    checks.gate.clear()
+    made = basic_auth.BasicAuth()
+    yield made
+    made.close()
+
+
+async def test_eleven_addresses_that_guess_leave_room(auth):
+    """However many guesses each of them has; when all places are taken who comes is told to come later."""
+    for number in range(11):
+        guesser = Guesser(auth, f"192.0.2.{number}")
+        for guess in range(3):
+            guesser.try_(f"{number} {guess}")
+    prometheus, late = Guesser(auth, "198.51.100.1"), Guesser(auth, "198.51.100.2")
+    prometheus.try_("right")
+    late.try_("late")
+    assert (prometheus.statuses, late.statuses) == ([], [429])
+
+
+async def test_one_host_with_many_ipv6_addresses_has_the_places_of_one(auth):
+    """Its network is counted, not its addresses; IPv4 that comes by IPv6 is IPv4."""
+    guessers = [Guesser(auth, f"2001:db8::{number:x}") for number in range(20)]
+    for guesser in guessers:
+        guesser.try_(guesser.address)
+    assert [guesser.statuses for guesser in guessers] == [[], []] + [[429]] * 18
+    addresses = ["2001:db8:0:1::1", "::ffff:192.0.2.1", "::ffff:192.0.2.2", "fe80::1%lo"]
+    others = [Guesser(auth, address) for address in addresses]
+    for other in others:
+        other.try_(other.address)
+    assert [other.statuses for other in others] == [[]] * 4
+
+
 async def test_a_guess_sent_many_times_holds_few_connections(config, serving, checks):
     """Those that wait for a check cannot make room: the same wrong password on each must not take all places."""
     checks.gate.clear()
