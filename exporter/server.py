@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from exporter import __version__, systemd
+from exporter.exposition import Format, negotiate
 from exporter.web.answers import Answer, Asked, Client, Headers, text
 from exporter.web.connection import Connection, Limits
 from exporter.web.seldom import Seldom
@@ -93,7 +94,7 @@ class ExporterServer:
         self.buffer = bytearray(_BUFFER_BYTES)
         self._scrape = scrape
         self._web = web
-        self._scrapes: SharedWork[tuple[str, bool], Answer] = SharedWork("scrape", _FAILED)
+        self._scrapes: SharedWork[tuple[Format, bool], Answer] = SharedWork("scrape", _FAILED)
         self._places = _places(self.limits.connections)
         self._open: set[Connection] = set()
         self._waiting: dict[Connection, None] = {}  # for their clients; first who has for the longest
@@ -174,8 +175,9 @@ class ExporterServer:
         if request.method not in {b"GET", b"HEAD"}:
             client.reply(_NOT_ALLOWED)
         elif request.path == b"/metrics":
-            key = (request.accept, request.gzip)
-            client.withdraw = self._scrapes.ask(key, partial(self._metrics, *key), client.reply)
+            key = (negotiate(request.accept), request.gzip)  # not the header itself: of that there are any number
+            work = partial(self._metrics, request.accept, request.gzip)
+            client.withdraw = self._scrapes.ask(key, work, client.reply)
         else:
             client.reply(_PAGES.get(request.path, _NOT_FOUND))
 

@@ -170,20 +170,22 @@ async def test_a_stuck_scrape_holds_up_nothing_else(serving, stuck):
 
 
 async def test_one_scrape_for_all_who_ask_meanwhile(serving, stuck):
-    """Equal questions share one; one that nobody waits for any more is not asked."""
+    """Who wants the same format shares one, however that is said; one that nobody waits for any more is not asked."""
     async with serving(stuck) as server:
-        same = [await connect(server, METRICS) for _ in range(50)]
+        texts = [f"Accept: text/plain;q=0.{number}\r\n\r\n".encode() for number in range(10, 60)]
+        same = [await connect(server, METRICS)] + [await connect(server, METRICS[:-2] + text) for text in texts[1:]]
         await until(lambda: len(stuck.calls) == 1 and len(server._open) == 50 and not server._waiting)
-        other = await connect(server, METRICS.replace(b"\r\n\r\n", b"\r\nAccept: x\r\n\r\n"))
-        gone = await connect(server, METRICS.replace(b"\r\n\r\n", b"\r\nAccept: y\r\n\r\n"))
+        other = await connect(server, METRICS[:-2] + b"Accept: application/openmetrics-text\r\n\r\n")
+        gone = await connect(server, METRICS[:-2] + b"Accept-Encoding: gzip\r\n\r\n")
         await until(lambda: len(server._open) == 52 and not server._waiting)
         reset(gone[1])
         await until(lambda: len(server._open) == 51)
         stuck.let_go.set()
         for reader, _ in [*same, other]:
             assert b" 200 " in await reader.readline()
-        assert stuck.calls[:2] == ["", "x"]
         await close(*[writer for _, writer in [*same, other, gone]])
+    assert len(stuck.calls) == 2
+    assert stuck.calls[1] == "application/openmetrics-text"
 
 
 async def test_who_may_have_gone_makes_room(serving, stuck):
