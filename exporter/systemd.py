@@ -14,8 +14,8 @@ def notify(state: str) -> None:
         return
     if address.startswith("@"):  # an abstract socket, unix(7)
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as manager:
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as manager:
             manager.sendto(state.encode(), address)
-        except OSError as error:
-            log.warning("the service manager was not told %s: %s", state, error)
+    except OSError as error:
+        log.warning("the service manager was not told %s: %s", state, error)

@@ -1,5 +1,6 @@
 """The service manager is told when the exporter is ready and when it stops."""
 
+import errno
 import signal
 import socket
 import urllib.request
@@ -38,3 +39,16 @@ def test_no_manager_is_no_trouble(monkeypatch, address):
     if address is not None:
         monkeypatch.setenv("NOTIFY_SOCKET", address)
     systemd.notify("READY=1")
+
+
+def test_no_socket_is_no_trouble(monkeypatch, caplog):
+    """Descriptors have run out: the log says that the manager was not told."""
+
+    def none_left(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere/notify")
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "socket", none_left)
+        systemd.notify("STOPPING=1")
+    assert "was not told STOPPING=1: [Errno 24] Too many open files" in caplog.text
