@@ -196,10 +196,12 @@ class ExporterServer:
             try:
                 client, address = await loop.sock_accept(self._listener)
             except OSError as error:
+                seconds = 0.0  # to let others work: accept may fail at once, again and again
                 if error.errno in _OUT_OF_ROOM:
                     self._crowded.warning("a connection cannot be accepted: %s", error.strerror)
                     self._drop(next(iter(self._waiting), None))
-                    await asyncio.sleep(_OUT_OF_ROOM_SECONDS)
+                    seconds = _OUT_OF_ROOM_SECONDS
+                await asyncio.sleep(seconds)
                 continue
             try:
                 await self._room()

@@ -189,6 +189,7 @@ class Connection(asyncio.BufferedProtocol):
             self._rest = memoryview(answer.content)
         self._asked = None
         self._phase = _Phase.WRITING
+        self._within(self._house.limits.write_seconds)
         self._house.waits(self)
         self._pump(head)
 
@@ -269,12 +270,11 @@ class Connection(asyncio.BufferedProtocol):
             self._write(out)
             out = b""
             if self._choked:
-                self._within(self._house.limits.write_seconds)
                 return
         self._answered()
 
     def _answered(self) -> None:
-        if not self._http.end():
+        if not self._http.end() or self._house.ends(self):
             self._end()
             return
         self._phase = _Phase.IDLE

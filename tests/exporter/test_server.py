@@ -107,6 +107,7 @@ def test_other_methods_are_refused(address):
         (b"GET /metrics\r\n\r\n", 400),
         (b"GET /metrics HTTP/1.1\r\n\r\n", 400),  # no Host
         (get("/metrics", "no colon"), 400),
+        (b"\r\n" + get("/metrics"), 400),
         (get("/metrics", "Content-Length: 1", "Content-Length: 2"), 400),
         (get("/metrics", "Transfer-Encoding: gzip"), 501),
         (get("/metrics", "X: " + "x" * 20000), 431),

@@ -1,6 +1,7 @@
 """What clients can do to a server, with bounds short enough to wait for."""
 
 import asyncio
+import errno
 import logging
 import resource
 import socket
@@ -140,6 +141,19 @@ async def test_a_client_that_never_reads(serving):
         (connection,) = server._open
         assert connection._transport.get_write_buffer_size() < 1 << 20
         await until(lambda: not server._open)
+        await close(writer)
+
+
+async def test_the_time_to_read_is_for_the_whole_answer(serving):
+    """A client that takes it in crumbs holds its place no longer than one that takes nothing."""
+    body, got = b"x" * (32 << 20), 0
+    async with serving(lambda _: (body, "text/plain"), write_seconds=0.5) as server:
+        reader, writer = await connect(server, METRICS)
+        with suppress(ConnectionError):
+            while got < len(body) and (crumb := await reader.read(100_000)):
+                got += len(crumb)
+                await asyncio.sleep(0.005)
+        assert got < len(body)
         await close(writer)
 
 
@@ -319,6 +333,46 @@ async def test_the_end_comes_after_answers_under_way(serving, stuck):
         assert b"Connection: close" in got
         await ending
         await close(waiting[1], idle[1])
+
+
+async def test_the_end_comes_after_an_answer_that_is_being_read(serving):
+    """Its client gets all of it, and is then not waited for as one that may ask again."""
+    body = b"x" * (32 << 20)
+    async with serving(lambda _: (body, "text/plain"), stop_seconds=60) as server:
+        reader, writer = await connect(server)
+        writer.transport.pause_reading()
+        writer.write(METRICS)
+        await until(lambda: server._waiting and next(iter(server._waiting))._choked)
+        ending = asyncio.create_task(server.end())
+        await until(lambda: server._stopping)
+        writer.transport.resume_reading()
+        assert (await rest(reader)).endswith(body)
+        await asyncio.wait_for(ending, 10)
+        await close(writer)
+
+
+async def test_an_accept_that_fails_at_once_holds_up_nobody(serving, monkeypatch):
+    """As under a firewall that forbids connections: those that are there go on."""
+    loop = asyncio.get_running_loop()
+    accept, failed, turns = loop.sock_accept, [], []
+
+    async def fail(listener):
+        if len(failed) < 20:
+            failed.append(len(turns))
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        return await accept(listener)
+
+    async def turn():
+        while True:
+            turns.append(None)
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(loop, "sock_accept", fail)
+    turning = asyncio.create_task(turn())
+    async with serving() as server:
+        assert await status(server, HEALTHY) == 200
+    turning.cancel()
+    assert failed == sorted(set(failed))
 
 
 async def test_the_end_waits_only_so_long(serving, stuck):
