@@ -220,7 +220,7 @@ def test_concurrent_scrapes(exporter):
 
 
 def test_an_unreadable_file_costs_one_collector(exporter, proc):
-    """meminfo breaks under the running exporter: the scrape stays 200 and says which collector failed."""
+    """loadavg breaks under the running exporter: the scrape stays 200 and says which collector failed."""
     (proc / "loadavg").write_text("soon\n")
     text = exporter.get()
     assert 'grid_exporter_collector_success{collector="load"} 0.0' in text

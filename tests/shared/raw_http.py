@@ -46,7 +46,9 @@ def read_response(connection: socket.socket, *, head: bool = False) -> Response:
     status, headers = _parse(raw)
     body = b""
     while not head and len(body) < int(headers["content-length"]):
-        body += connection.recv(int(headers["content-length"]) - len(body))
+        part = connection.recv(int(headers["content-length"]) - len(body))
+        assert part, f"closed after {len(body)} bytes of {headers['content-length']}"
+        body += part
     return Response(status, headers, body)
 
 

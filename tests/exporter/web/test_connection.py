@@ -82,8 +82,8 @@ def stuck():
 async def test_half_a_request_is_waited_for_only_so_long(serving):
     """However often another byte comes: the whole has its time, and the client is told."""
     async with serving(request_seconds=0.5) as server:
-        reader, writer = await connect(server, METRICS[:20])
         begin = time.monotonic()
+        reader, writer = await connect(server, METRICS[:20])
 
         async def trickle():
             while True:
