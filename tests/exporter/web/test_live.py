@@ -123,6 +123,7 @@ USERS = "basic_auth_users: {a: $2y$04$" + "x" * 53 + "}\n"
     [
         (PAIR, "", "TLS"),
         ("", PAIR, "TLS"),
+        ("", PAIR + USERS, "TLS"),
         (USERS, "", "basic_auth_users"),
         (PAIR + USERS, PAIR, "basic_auth_users"),
         (CLIENTS, PAIR, "client_auth_type"),
