@@ -28,7 +28,9 @@ def make_context(settings: TlsSettings) -> ssl.SSLContext:
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     else:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    context.num_tickets = 0  # connections are kept: a resumed session would only pass by the check of the certificate
+    # Connections are kept: a resumed session would only pass by the check of the certificate. This is TLS 1.3's; with
+    # TLS 1.2 a client may resume, with the certificate that was checked then, until the files change.
+    context.num_tickets = 0
     context.set_alpn_protocols(["http/1.1"])
     if settings.ciphers:
         _set_ciphers(context, settings.ciphers)
