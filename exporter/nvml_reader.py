@@ -228,7 +228,7 @@ class NvmlReader:
         """Newest sample per pid since the last call; {} when nobody used the GPU, None when that cannot be known.
 
         Slots of the answer may hold garbage: pids without a context, old or future time stamps and shares beyond 100 %
-        are passed over. Where all pids are unknown, whose shares they are is not known.
+        are passed over.
         """
         nvml = self._nvml
         latest = (self._now() + _TOO_EARLY_S) * 1e6
@@ -241,12 +241,11 @@ class NvmlReader:
                 return {}
             self._pass_over(error, "nvmlDeviceGetProcessUtilization")
             return None
-        credible = [
-            sample for sample in samples if device.last_seen < sample.timeStamp < latest and sample.smUtil <= _FULL
+        fresh = [
+            sample
+            for sample in samples
+            if sample.pid in pids and device.last_seen < sample.timeStamp < latest and sample.smUtil <= _FULL
         ]
-        fresh = [sample for sample in credible if sample.pid in pids]
-        if credible and not fresh:  # in a container some drivers give the host's pids here, and only here
-            return None
         fresh.sort(key=lambda sample: sample.timeStamp)
         if fresh:
             device.last_seen = fresh[-1].timeStamp

@@ -182,12 +182,6 @@ def test_utilisation_that_is_not_told_is_unknown_and_not_zero(driver, reader):
     assert reader.read()[0][0].processes == (GpuProcess(7, 10, None),)
 
 
-def test_shares_of_pids_that_nobody_knows_are_nobodys(driver, reader):
-    """In a container a driver may list its own pids here and the host's there: unknown, not zero."""
-    driver(BASE + f"process 0 7 10\nused 0 1007 {NOW_US - 1_000_000} 60\n")
-    assert reader.read()[0][0].processes == (GpuProcess(7, 10, None),)
-
-
 def test_a_clock_that_is_set_back_hides_nothing(nvml, driver):
     """An exporter that started before the time was right: what it saw then is in the future now."""
     now = [NOW_S + 3600]
