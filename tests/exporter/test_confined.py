@@ -195,7 +195,7 @@ exec chroot {tmp_path} setpriv --inh-caps=-all --bounding-set={bounds} sh -c 'cd
     text = scraped.stdout.decode()
     assert _missing(text) == {"load", "disk_busy"} | _unseen_in(group) | _unseen_gpu()
     assert re.findall(r'^grid_process_info\{.*pid="(\d+)"', text, re.MULTILINE) == ["1"]
-    for line in ("cpu_cores 0.5", "memory_total_bytes 1.073741824e+09", "network_receive_bytes_total 0.0"):
+    for line in ("cpu_cores 0.5", "memory_total_bytes 1073741824.0", "network_receive_bytes_total 0.0"):
         assert f"\ngrid_node_{line}\n" in text
 
 
