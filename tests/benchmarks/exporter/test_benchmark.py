@@ -17,7 +17,9 @@ from benchmarks.exporter.contenders import UNPACKED
 from benchmarks.machine import PROJECT
 
 SCHEMA = json.loads((Path(report.__file__).parent / "report.schema.json").read_text(encoding="utf-8"))
-COMMAND = [sys.executable, "-m", "benchmarks.exporter", "--processes", "20", "--pause", "0.05", "--warm-up", "1"]
+OPTIONS = ("--processes", "20", "--pause", "0.05", "--warm-up", "1")
+# Whoever is started in the background of a script ignores SIGINT (man 1 bash): not so the benchmark here.
+COMMAND = ["env", "--default-signal=INT", sys.executable, "-m", "benchmarks.exporter", *OPTIONS]
 
 
 @pytest.fixture
