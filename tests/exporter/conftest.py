@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -91,6 +92,19 @@ def _listening_url(process: subprocess.Popen[str]) -> str:
         if not chunk:
             break
     pytest.fail(f"the exporter did not start: {seen}")
+
+
+@pytest.fixture
+def exporter(start_exporter: Callable[..., RunningExporter], proc: Path) -> RunningExporter:
+    """One over the host fixture."""
+    return start_exporter(f"--procfs={proc}", "--no-collector=gpu")
+
+
+@pytest.fixture
+def address(exporter: RunningExporter) -> tuple[str | None, int | None]:
+    """Where it listens."""
+    url = urlsplit(exporter.url)
+    return url.hostname, url.port
 
 
 @pytest.fixture(scope="session")

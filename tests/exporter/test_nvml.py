@@ -102,12 +102,12 @@ def test_one_lost_gpu_leaves_the_other(gpu_node):
 def test_old_utilisation_samples_do_not_come_back(gpu_node):
     """Only what is newer than the last look counts; a pid that NVML invents moves nothing."""
     line = "process 0 4242 10\nused 0 777 99999999 50\nslot 0 4242 1 99\nused 0 4242 100 60\n"
-    exporter, state = gpu_node(BASE + line, "--gpu.interval=1")
+    exporter, state = gpu_node(BASE + line, "--gpu.interval=4")  # each look is there for long enough to be scraped
     series = 'grid_process_gpu_utilisation_ratio{class="training",comm="python3",gpu="0",pid="4242",user="4242"}'
     assert f"{series} 0.6\n" in exporter.get_until("^grid_process_gpu_utilisation_ratio")
-    assert f"{series} 0.0\n" in exporter.get_until("^grid_process_gpu_utilisation_ratio.* 0.0$", seconds=5)
+    assert f"{series} 0.0\n" in exporter.get_until("^grid_process_gpu_utilisation_ratio.* 0.0$", seconds=20)
     state.write_text(BASE + line.replace("used 0 4242 100 60", "used 0 4242 200 30"))
-    assert f"{series} 0.3\n" in exporter.get_until("^grid_process_gpu_utilisation_ratio.* 0.3$", seconds=5)
+    assert f"{series} 0.3\n" in exporter.get_until("^grid_process_gpu_utilisation_ratio.* 0.3$", seconds=20)
 
 
 def test_a_hanging_driver_is_reported_and_holds_up_nothing(gpu_node):

@@ -14,17 +14,6 @@ import pytest
 import raw_http
 
 
-@pytest.fixture
-def exporter(start_exporter, proc):
-    return start_exporter(f"--procfs={proc}", "--no-collector=gpu")
-
-
-@pytest.fixture
-def address(exporter):
-    url = urlsplit(exporter.url)
-    return url.hostname, url.port
-
-
 def ask(address, sent):
     """The only response to these bytes, after which the server closed the connection."""
     (response,) = raw_http.responses(raw_http.exchange(address, sent))

@@ -18,17 +18,6 @@ DEADLINE = 30
 MOST_RESIDENT = 96 << 20
 
 
-@pytest.fixture
-def exporter(start_exporter, proc):
-    return start_exporter(f"--procfs={proc}", "--no-collector=gpu")
-
-
-@pytest.fixture
-def address(exporter):
-    url = urlsplit(exporter.url)
-    return url.hostname, url.port
-
-
 @pytest.fixture(autouse=True)
 def _enough_descriptors():
     """For the clients' side."""

@@ -46,3 +46,11 @@ def authority():
 def server_pair(authority):
     """The exporter's certificate and key."""
     return authority.issue("localhost", "127.0.0.1")
+
+
+@pytest.fixture
+def folder(tmp_path, authority, server_pair):
+    """node.crt, node.key, ca.crt."""
+    server_pair.write(tmp_path, "node")
+    (tmp_path / "ca.crt").write_bytes(authority.certificate)
+    return tmp_path

@@ -22,14 +22,6 @@ CLIENTS = TLS + "  client_ca_file: ca.crt\n  client_auth_type: RequireAndVerifyC
 
 
 @pytest.fixture
-def folder(tmp_path, authority, server_pair):
-    """node.crt, node.key, ca.crt."""
-    server_pair.write(tmp_path, "node")
-    (tmp_path / "ca.crt").write_bytes(authority.certificate)
-    return tmp_path
-
-
-@pytest.fixture
 def web(folder):
     """Text → WebConfig, from web.yml in the folder."""
 

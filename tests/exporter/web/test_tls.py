@@ -22,14 +22,6 @@ METRICS = b"GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n"
 
 
 @pytest.fixture
-def folder(tmp_path, authority, server_pair):
-    """node.crt, node.key, ca.crt."""
-    server_pair.write(tmp_path, "node")
-    (tmp_path / "ca.crt").write_bytes(authority.certificate)
-    return tmp_path
-
-
-@pytest.fixture
 def start(start_exporter, proc, folder):
     """Text of a web configuration → address of an exporter with it."""
 
