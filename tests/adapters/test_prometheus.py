@@ -217,10 +217,9 @@ async def test_a_slow_server_holds_neither_the_answer_nor_the_thread(server, kin
     results = await source.query("a", "b", "c")
     assert all("did not answer within 0.4 s" in (one.error or "") for one in results)
     server.answer = replies(vector(({"node": "a"}, "1")))
-    deadline = began + 10
-    answered = await source.query(*"abcdefgh")  # needs all the threads back
-    assert [one.error for one in answered] == [None] * 8
-    assert time.monotonic() < deadline
+    deadline = began + 25
+    while any(one.error for one in await source.query(*"abcdefgh")):  # needs all the threads back
+        assert time.monotonic() < deadline, "did not happen in time"
     await source.close()
     await until(lambda: not threads(), deadline)
 

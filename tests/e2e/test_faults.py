@@ -12,7 +12,7 @@ import outside
 import pytest
 from _testbed import controller, leftovers
 from controlled import Controlled
-from faulty import HEAD, Faulty, Table
+from faulty import HEAD, SHORT_GAP_S, Faulty, Table
 
 pytestmark = [pytest.mark.testbed, pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -129,7 +129,7 @@ def test_a_controller_that_is_told_to_end_in_the_middle(faulty):
     faulty.successor_runs("term", "gpu1")
     at = time.time()
     faulty.controlled.stop()
-    faulty.controlled.one_copy("term", on=HEAD)
+    faulty.controlled.one_copy("term", on=HEAD, gap=SHORT_GAP_S)
     assert leftovers.frozen(faulty.settings) == []
     faulty.controlled.restart()
     final = faulty.ends("controller TERM", move, "term", at=at, hit="go", on=HEAD)
