@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from exporter.collectors.base import Node
-from exporter.collectors.process import CPU_SECONDS, INFO, RESIDENT, ProcessCollector
+from exporter.collectors.process import ProcessCollector
+from exporter.collectors.process_metrics import CPU_SECONDS, INFO, RESIDENT
 from exporter.nvml import GpuSampler
 from exporter.procfs.clock import cpu_nanoseconds
 from exporter.procfs.process import Procfs
@@ -159,4 +160,4 @@ def test_memory_does_not_grow(load):
     scan = collector._scan
     running = len(psutil.pids())
     assert max(len(scan._looked), len(scan._significant), len(scan._population._pids)) <= 1.5 * running
-    assert len(collector._followed) <= 4 * 50
+    assert len(collector._following._followed) <= 4 * 50

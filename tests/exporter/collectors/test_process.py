@@ -3,7 +3,8 @@
 import pytest
 
 from exporter.collectors.base import DETAIL_MISSING, Node
-from exporter.collectors.process import (
+from exporter.collectors.process import ProcessCollector
+from exporter.collectors.process_metrics import (
     CPU_SECONDS,
     GPU_MEMORY,
     GPU_UTILISATION,
@@ -12,7 +13,6 @@ from exporter.collectors.process import (
     RESIDENT,
     SWAP,
     USS,
-    ProcessCollector,
 )
 from exporter.nvml import GpuReport, GpuSampler
 from exporter.nvml_reader import Gpu, GpuProcess, MigMode
@@ -91,7 +91,7 @@ def test_an_owners_wish_is_read_and_nothing_else_of_the_environment(proc):
     collector = ProcessCollector(Node(Settings(("process",)), Procfs(proc), None, GpuSampler()))
     [(value, series)] = _of(collector, 4242, MOVABLE)
     assert (value, 'reason="OPTED_OUT"' in series) == (0, True)
-    assert "hunter2" not in repr(collector._followed)
+    assert "hunter2" not in repr(collector._following._followed)
 
 
 def test_accounts_of_the_system(proc):
