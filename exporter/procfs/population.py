@@ -6,6 +6,7 @@ reading, and new ones are found by the pids that the kernel gave out since. Else
 
 import os
 import threading
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from itertools import compress
 from operator import ne
@@ -23,6 +24,9 @@ _LIST_EVERY = 20
 
 _IN_FLIGHT = 64
 """Pids looked at once more: a fork takes its number a moment before it is found by it (kernel/fork.c, copy_process)."""
+
+_LISTED_BY_ASKED = 2
+"""What it costs to list a process, by what it costs to ask for the clock of one that is gone."""
 
 _MANY_FORKS = 16384
 """Half of the lowest usual pid_max: with so many since the last look, pids may have gone round unnoticed."""
@@ -148,12 +152,21 @@ class ClockedPopulation:
             search = self._list(late=True)
         elif forks == forks_before:
             return _Search()  # the range stays open: a pid may have been given out that nobody has yet
-        elif self._in_order:
-            search = _Search(set(self._procfs.pids_from(max(1, before - _IN_FLIGHT))))
         else:
-            search = self._list(late=False)
+            search = _Search(self._between(max(1, before - _IN_FLIGHT), last_pid))
         self._last_pid, self._forks = last_pid, forks
         return search
+
+    def _between(self, first: int, last: int) -> set[int]:
+        """Pids that may be new, those given out from `first` to `last` among them.
+
+        All of those, to be asked for one by one; or what a listing from `first` on has, which after a round trip of the
+        pids is everybody who was there before it.
+        """
+        known_from_there = len(self._pids) - bisect_left(self._pids, first)
+        if self._in_order and known_from_there * _LISTED_BY_ASKED < last - first:
+            return set(self._procfs.pids_from(first))
+        return set(range(first, last + 1))
 
     def _is_in_order(self) -> bool:
         """Whether a listing of /proc can begin at a pid."""
@@ -187,9 +200,10 @@ class ClockedPopulation:
         for pid, identifier, total in zip(ordered, ids, read_clocks(ids), strict=True):
             if total == UNREADABLE:
                 continue
-            self._pids.append(pid)
-            self._ids.append(identifier)
-            self._clocks.append(total)
+            at = bisect_left(self._pids, pid)
+            self._pids.insert(at, pid)
+            self._ids.insert(at, identifier)
+            self._clocks.insert(at, total)
             self._known.add(pid)
             found.born.append(Worked(pid, total, None if late else total))
 

@@ -231,20 +231,56 @@ second.kill(); second.wait()
 """
 
 
-@pytest.mark.root
-def test_a_pid_that_goes_round_is_somebody_else():
-    """In a pid namespace whose counter is set back, the same pid is given out twice: two processes, not one."""
+BELOW_THE_OTHERS = """
+import subprocess
+from exporter.procfs.population import ClockedPopulation
+from exporter.procfs.process import Procfs
+from exporter.procfs.system import parse_stat
+from exporter.procfs.read import read_text
+class NeverListed(Procfs):
+    def pids(self): raise AssertionError("listed")
+    def pids_from(self, first): raise AssertionError("listed")
+def forks(): return parse_stat(read_text("/proc/stat")).forks
+def start(last_pid=None):
+    if last_pid:
+        open("/proc/sys/kernel/ns_last_pid", "w").write(str(last_pid))
+    return subprocess.Popen(["sleep", "60"])
+children = [start(20_000), *(start() for _ in range(100))]
+population = ClockedPopulation(Procfs())
+population.look(forks())
+children += [start(1000)]
+assert children[-1].pid in {one.pid for one in population.look(forks()).born}
+population._procfs = NeverListed()
+children += [start(), start()]
+print(*({one.pid for one in population.look(forks()).born} ^ {child.pid for child in children[-2:]}))
+children[-1].kill(), children[-1].wait()
+print(*({*population.look(forks()).gone} ^ {children[-1].pid}))
+"""
+
+
+def _in_own_pid_namespace(code):
     if os.geteuid() != 0:
         pytest.skip("needs root, for a pid namespace of its own")
     own_namespace = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"]
     run = subprocess.run(
-        [*own_namespace, sys.executable, "-c", TWICE_THE_SAME_PID],
+        [*own_namespace, sys.executable, "-c", code],
         capture_output=True, text=True, check=False, cwd=PROJECT, timeout=60,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    first, second = map(int, run.stdout.split())
+    return run.stdout
+
+
+@pytest.mark.root
+def test_a_pid_that_goes_round_is_somebody_else():
+    """In a pid namespace whose counter is set back, the same pid is given out twice: two processes, not one."""
+    first, second = map(int, _in_own_pid_namespace(TWICE_THE_SAME_PID).split())
     assert first in range(64, 100)
     assert second in range(128, 164)
+
+
+@pytest.mark.root
+def test_after_a_round_trip_of_the_pids_a_new_process_does_not_cost_a_listing_of_all_that_were_there_before():
+    assert not _in_own_pid_namespace(BELOW_THE_OTHERS).strip()
 
 
 @pytest.mark.parametrize("forks", [None, 7, 8])
