@@ -23,6 +23,9 @@ _NAMES = tuple(collector.name for collector in COLLECTORS)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _HIGHEST_PORT = 65535
 
+_GARBAGE = 10_000
+"""Objects before cycles are looked for among them: more than one scrape makes, for those go without."""
+
 EXIT_LISTEN = 1
 EXIT_USAGE = 2
 
@@ -39,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"grid-exporter: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return EXIT_LISTEN
     gc.freeze()  # what is there now stays: later collections need not walk it
+    gc.set_threshold(_GARBAGE)
     serve(server)
     return 0
 
