@@ -1,6 +1,7 @@
 """Files of one process: stat, statm, io, status, cmdline, environ, cgroup, limits, fdinfo (man 5 proc). Pure."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from exporter.procfs.read import ParseError, natural
 
@@ -16,8 +17,7 @@ DEAD_STATES = frozenset("ZXx")
 _LARGEST = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class PidStat:
+class PidStat(NamedTuple):
     """/proc/PID/stat. Times in clock ticks, `start_time` since boot; `rss` in pages; `vsize` in bytes.
 
     `comm` keeps bytes that are not UTF-8 as surrogates (os.fsencode gives them back).
@@ -51,24 +51,21 @@ class PidStat:
         return bool(self.flags & PF_KTHREAD)
 
 
-@dataclass(frozen=True, slots=True)
-class PidStatm:
+class PidStatm(NamedTuple):
     """/proc/PID/statm, in pages; `shared` counts file-backed and shmem pages."""
 
     resident: int
     shared: int
 
 
-@dataclass(frozen=True, slots=True)
-class PidIo:
+class PidIo(NamedTuple):
     """/proc/PID/io: bytes that really went to or came from storage."""
 
     read_bytes: int
     write_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class PidStatus:
+class PidStatus(NamedTuple):
     """/proc/PID/status, as far as used. `uids` and `gids`: real, effective, saved, file system.
 
     `swap` in bytes (0 for kernel threads); `umask` is None before Linux 4.7; `ignored_signals` is a bit mask, signal
@@ -157,30 +154,29 @@ def parse_pid_statm(raw: bytes) -> PidStatm:
 
 def parse_pid_io(raw: bytes) -> PidIo:
     """Storage bytes, not rchar and wchar, which count the page cache and pipes too."""
-    fields = _colon_fields(raw)
     try:
-        return PidIo(natural(fields[b"read_bytes"]), natural(fields[b"write_bytes"]))
-    except (KeyError, ValueError) as error:
+        return PidIo(natural(_field(raw, b"read_bytes")), natural(_field(raw, b"write_bytes")))
+    except ValueError as error:
         raise ParseError(f"/proc/PID/io: {raw[:80]!r}") from error
 
 
 def parse_pid_status(raw: bytes) -> PidStatus:
     """Fields that old kernels lack get their neutral value."""
-    fields = _colon_fields(raw)
     try:
+        umask = _field(raw, b"Umask", b"")
         return PidStatus(
-            uids=_four(fields[b"Uid"]),
-            gids=_four(fields[b"Gid"]),
-            groups=tuple(map(natural, fields.get(b"Groups", b"").split())),
-            umask=_digits(fields[b"Umask"], 8) if b"Umask" in fields else None,
-            tracer_pid=natural(fields.get(b"TracerPid", b"0")),
-            swap=natural(fields.get(b"VmSwap", b"0 kB").split()[0]) << 10,
-            ignored_signals=_digits(fields.get(b"SigIgn", b"0"), 16),
-            effective_capabilities=_digits(fields.get(b"CapEff", b"0"), 16),
-            cpus_allowed=fields.get(b"Cpus_allowed_list", b"").decode("ascii"),
-            namespace_pids=tuple(map(natural, fields.get(b"NSpid", b"").split())),
+            uids=_four(_field(raw, b"Uid")),
+            gids=_four(_field(raw, b"Gid")),
+            groups=tuple(map(natural, _field(raw, b"Groups", b"").split())),
+            umask=_digits(umask, 8) if umask else None,
+            tracer_pid=natural(_field(raw, b"TracerPid", b"0")),
+            swap=natural(_field(raw, b"VmSwap", b"0 kB").split()[0]) << 10,
+            ignored_signals=_digits(_field(raw, b"SigIgn", b"0"), 16),
+            effective_capabilities=_digits(_field(raw, b"CapEff", b"0"), 16),
+            cpus_allowed=_field(raw, b"Cpus_allowed_list", b"").decode("ascii"),
+            namespace_pids=tuple(map(natural, _field(raw, b"NSpid", b"").split())),
         )
-    except (KeyError, ValueError, IndexError) as error:
+    except (ValueError, IndexError) as error:
         raise ParseError(f"/proc/PID/status: {error!r}") from error
 
 
@@ -235,18 +231,25 @@ def parse_limits(raw: bytes) -> dict[str, Limit]:
 
 def parse_fdinfo(raw: bytes) -> FdInfo:
     """`flags` is octal."""
-    fields = _colon_fields(raw)
     try:
-        mount, position = fields.get(b"mnt_id"), fields[b"pos"]
+        mount, position = _field(raw, b"mnt_id", b""), _field(raw, b"pos")
         offset = natural(position.removeprefix(b"-")) * (-1 if position.startswith(b"-") else 1)
-        return FdInfo(offset, _digits(fields[b"flags"], 8), natural(mount) if mount else None)
-    except (KeyError, ValueError) as error:
+        return FdInfo(offset, _digits(_field(raw, b"flags"), 8), natural(mount) if mount else None)
+    except ValueError as error:
         raise ParseError(f"/proc/PID/fdinfo: {raw[:80]!r}") from error
 
 
-def _colon_fields(raw: bytes) -> dict[bytes, bytes]:
-    pairs = (line.partition(b":") for line in raw.split(b"\n"))  # not at \r, which a command name may hold
-    return {name: value.strip() for name, _, value in pairs}
+def _field(raw: bytes, name: bytes, missing: bytes | None = None) -> bytes:
+    """What follows a name and a colon at the begin of a line. Raises ValueError where that is missing and may not be.
+
+    Only a line feed ends a line: a command name may hold a carriage return.
+    """
+    _, found, rest = (b"\n" + raw).partition(b"\n%b:" % name)
+    if found:
+        return rest.partition(b"\n")[0].strip()
+    if missing is None:
+        raise ValueError(f"no {name.decode()}")
+    return missing
 
 
 def _four(value: bytes) -> tuple[int, int, int, int]:

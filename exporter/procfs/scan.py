@@ -7,7 +7,7 @@ memory does not come without page faults, which are CPU time. Sleepers that matt
 import heapq
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from exporter.procfs.pid import DEAD_STATES, PidStat
 from exporter.procfs.population import Look, Population, Worked, population_of
@@ -165,7 +165,7 @@ class ProcessScan:
             if thread is None:
                 return None
             memory, alive = thread
-            stat = replace(stat, state=alive.state, rss=alive.rss)
+            stat = stat._replace(state=alive.state, rss=alive.rss)
         return ScannedProcess(stat, cpu_ns, None, True, memory, self._resident(stat, memory))
 
     def _resident(self, stat: PidStat, memory: int | str) -> int:
