@@ -30,15 +30,18 @@ class Family:
 
 
 def group(metrics: Iterable[Metric], samples: Iterable[Sample]) -> list[Family]:
-    """By metric, in the order of declaration; a metric without samples is left out. Raises KeyError for others."""
+    """By metric, in the order of declaration; a metric without samples is left out. Raises ValueError for others."""
     grouped: dict[Metric, list[Sample]] = {metric: [] for metric in metrics}
-    for sample in samples:
-        grouped[sample.metric].append(sample)
+    try:
+        for sample in samples:
+            grouped[sample.metric].append(sample)
+    except KeyError as error:
+        raise ValueError(f"{error.args[0].name} is none of the metrics that it declares") from None
     return [Family(metric, members) for metric, members in grouped.items() if members]
 
 
 def encode(families: Iterable[Family], wanted: Format) -> bytes:
-    """One document."""
+    """One document. What is no text (a lone surrogate in a label) becomes a question mark: it costs no scrape."""
     lines: list[str] = []
     for family in families:
         lines.append(_heading(family.metric, wanted))
@@ -46,7 +49,7 @@ def encode(families: Iterable[Family], wanted: Format) -> bytes:
     if wanted is Format.OPENMETRICS:
         lines.append("# EOF")
     lines.append("")
-    return "\n".join(lines).encode()
+    return "\n".join(lines).encode(errors="replace")
 
 
 @lru_cache(maxsize=512)

@@ -84,23 +84,27 @@ class Registry:
         own = [SAMPLE_TIME.sample(time.time()), BUILD_INFO.sample(1, __version__)]
         found: list[Family] = []
         for collector in self._collectors:
-            samples, success, seconds = self._run(collector)
-            own.extend(sample for sample in samples if sample.metric is DETAIL_MISSING)
-            found += group(collector.metrics, (sample for sample in samples if sample.metric is not DETAIL_MISSING))
+            missing, families, success, seconds = self._run(collector)
+            own += missing
+            found += families
             own.append(SUCCESS.sample(success, collector.name))
             own.append(DURATION.sample(seconds, collector.name))
         return (*group(OWN_METRICS, own), *found)
 
-    def _run(self, collector: Collector) -> tuple[list[Sample], bool, float]:
+    def _run(self, collector: Collector) -> tuple[list[Sample], list[Family], bool, float]:
+        """What detail it misses, its families, whether it did its work, and the seconds that it took."""
         begin = time.perf_counter()
-        samples: list[Sample] = []
+        missing: list[Sample] = []
+        families: list[Family] = []
         failure = None
         try:
             samples = list(collector.collect())
+            families = group(collector.metrics, (sample for sample in samples if sample.metric is not DETAIL_MISSING))
+            missing = [sample for sample in samples if sample.metric is DETAIL_MISSING]
         except Exception as error:  # noqa: BLE001 -- the boundary: one failing collector never loses the scrape
             failure = f"{type(error).__name__}: {error}"
         self._tell(collector.name, failure)
-        return samples, failure is None, time.perf_counter() - begin
+        return missing, families, failure is None, time.perf_counter() - begin
 
     def _tell(self, name: str, failure: str | None) -> None:
         """Logs what is new: whoever scrapes does not fill the log."""

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ PROJECT = Path(__file__).resolve().parent.parent.parent
 PROGRAM = PROJECT / "deploy/testbed"
 HEAD, WORKERS = "gpu-master", ("gpu1", "gpu2")
 MISSING_REQUIREMENT = 2
+LOG_LINES = 200  # of a failed test's controller: what it did in the last minutes
 
 # A test bed of its own: one that somebody has running stays as it is.
 os.environ.setdefault("GRID_TESTBED_NAME", "gte2e")
@@ -256,3 +257,14 @@ def controlled(ray_testbed: Testbed, monitored_testbed: Testbed) -> Iterator[Con
     made.stop()
     yield made
     made.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With a failed test, what the controller said: its log goes with the test bed."""
+    report = yield
+    controlled = getattr(item, "funcargs", {}).get("controlled")
+    if report.failed and controlled is not None:
+        with suppress(OSError):
+            report.sections.append(("The controller's log", "\n".join(controlled.log().splitlines()[-LOG_LINES:])))
+    return report

@@ -1,3 +1,4 @@
+import os
 import threading
 import time
 
@@ -36,6 +37,28 @@ class Broken(Collector):
         raise OSError("the disk is gone")
 
 
+class Undeclared(Collector):
+    name = "undeclared"
+    metrics = ()
+
+    def __init__(self):
+        pass
+
+    def collect(self):
+        yield VALUE.sample(1)
+
+
+class Untidy(Collector):
+    name = "untidy"
+    metrics = (Metric("grid_test_untidy", Kind.GAUGE, "What a kernel may hand out.", "none", ("name",)),)
+
+    def __init__(self):
+        pass
+
+    def collect(self):
+        yield self.metrics[0].sample(1, os.fsdecode(b"caf\xe9"))
+
+
 def _values(registry):
     return samples_of(registry.scrape("")[0].decode())
 
@@ -48,6 +71,20 @@ def test_a_failing_collector_costs_only_its_own_metrics(caplog):
     assert values["grid_test_value",] == 1
     assert ("grid_test_broken",) not in values
     assert "the disk is gone" in caplog.text
+
+
+def test_a_metric_that_was_not_declared_costs_only_its_own_collector(caplog):
+    """A scrape is lost to no mistake in one collector."""
+    values = _values(Registry([Undeclared(), Counting()]))
+    assert values["grid_exporter_collector_success", "undeclared"] == 0
+    assert values["grid_test_value",] == 1
+    assert "grid_test_value is none of the metrics that it declares" in caplog.text
+
+
+def test_a_label_that_is_no_text_costs_no_scrape():
+    values = _values(Registry([Untidy(), Counting()]))
+    assert values["grid_test_untidy", "caf?"] == 1
+    assert values["grid_test_value",] == 1
 
 
 def test_concurrent_scrapes_share_one_sample():
