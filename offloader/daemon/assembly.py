@@ -118,7 +118,10 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
         source = metrics_source(cluster)
         stack.push_async_callback(source.close)
         agents = _agents(cluster, stack)
-        preflight = Preflight(agents, _STRATEGIES)
+        backends = _backends(cluster)
+        for backend in backends.values():
+            stack.push_async_callback(backend.close)
+        preflight = Preflight(agents, _STRATEGIES, backends)
         recording = RecordingActuator(clock.time, preflight.examine)
         hooks = _Hooks()
         decisions = DecisionLog(journal)
@@ -132,7 +135,7 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
                 store=journal,
                 clock=clock,
                 agents=agents,
-                backends=_backends(cluster),
+                backends=backends,
                 strategies=_STRATEGIES,
                 capsules=CapsuleFiles(state_dir / "capsules"),
                 forbidden=partial(_forbidden, (switches.forbidden, keeps.forbidden)),
@@ -304,7 +307,8 @@ def _missing_backend(cluster: Cluster) -> str | None:
 
 def _backends(cluster: Cluster) -> Mapping[str, Backend]:
     section = cluster.ray
-    assert section.token_file is not None
+    if section.token_file is None:
+        return {}
     return {"ray": RayBackend(section.address, section.token_file, timeout_s=section.timeout_s)}
 
 

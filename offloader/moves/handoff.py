@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from offloader.backends.base import NodeAddress, Submission, SubmissionState
+from offloader.backends.base import NodeAddress, Submission
 from offloader.errors import JournalError
 from offloader.model import Move, MoveState, Obstacle, Reason, Reservation, ReservationKind
 from offloader.moves import origin
@@ -20,6 +20,7 @@ from offloader.moves.failures import STOPPERS, Stopped, stopped_by
 from offloader.moves.in_flight import InFlight
 from offloader.moves.plan import MovePlan
 from offloader.moves.rollback import roll_back
+from offloader.moves.submitted import not_coming
 from offloader.moves.tools import Tools
 
 __all__ = ["Handoff"]
@@ -147,12 +148,10 @@ class Handoff(InFlight):
         self.to(MoveState.HELD)
 
     async def _submission_over(self) -> str | None:
-        """A sentence when the backend says that the submission ended before its launcher was reached."""
+        """A sentence when the backend says that no launcher will come of it."""
         assert self.move.submission_id is not None
-        status = await self.tools.backends[self.move.backend].status(self.move.submission_id)
-        if status.state in (SubmissionState.FAILED, SubmissionState.STOPPED, SubmissionState.SUCCEEDED):
-            return f"{self.move.backend} says that the submission {status.state}: {status.message}"
-        return None
+        backend, node = self.tools.backends[self.move.backend], self.tools.agents[self.move.target].node
+        return await not_coming(backend, self.move.submission_id, node)
 
     async def _freeze(self, plan: MovePlan) -> None:
         self._doing = "freezing the original"

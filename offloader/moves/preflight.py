@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from offloader.backends.base import Backend
 from offloader.errors import NodeUnreachable
-from offloader.model import Move, Obstacle, Reason, StrategyName
+from offloader.model import Attempt, Move, Obstacle, Reason, StrategyName
 from offloader.moves.agent import Agent, VerbFailed
 from offloader.moves.capsule import compose, differences
 from offloader.moves.plan import MovePlan
+from offloader.moves.submitted import not_ready
 from offloader.strategies.base import Strategy
 
 __all__ = ["Findings", "Preflight"]
@@ -38,11 +40,18 @@ class Findings:
 
 
 class Preflight:
-    """Asks the launchers of both nodes."""
+    """Asks the launchers of both nodes, and the backend."""
 
-    def __init__(self, agents: Mapping[str, Agent], strategies: Mapping[StrategyName, Strategy]) -> None:
+    def __init__(
+        self,
+        agents: Mapping[str, Agent],
+        strategies: Mapping[StrategyName, Strategy],
+        backends: Mapping[str, Backend],
+    ) -> None:
+        """Args: backends: of one that is not among them nothing is known, which is no obstacle."""
         self._agents = agents
         self._strategies = strategies
+        self._backends = backends
 
     async def examine(self, plan: MovePlan, move: Move) -> Findings:
         """Every obstacle, those of the source first. What the target lacks is not asked for another process's sake.
@@ -65,13 +74,14 @@ class Preflight:
                 "memory_bytes": plan.candidate.needs.memory_bytes,
             }
             there = await self._at_target(move.target, json.dumps(asked).encode())
-        return _findings(capture, own, there)
+        return _findings(capture, (*own, *await self._of_backend(move.backend, move.target)), there)
 
-    async def again(self, capsule: dict[str, Any], source: str, target: str) -> Findings:
+    async def again(self, capsule: dict[str, Any], source: str, attempt: Attempt) -> Findings:
         """For a job whose original is gone: what the target lacks for its capsule alone.
 
         At the source itself the files are where they were. Raises VerbFailed, NodeUnreachable (both of the source).
         """
+        target = attempt.node
         if target == source:
             streams = capsule["process"]["stdio"].values()
             own = [[stream["dev"], stream["dev"]] for stream in streams if "dev" in stream]
@@ -79,7 +89,13 @@ class Preflight:
             return _findings({}, (), await self._at_target(target, json.dumps(asked).encode()))
         async with self._agents[source].answering("vouch", said=json.dumps(capsule).encode()) as survey:
             asked = {"capsule": capsule, "survey": survey}
-            return _findings({}, (), await self._at_target(target, json.dumps(asked).encode()))
+            there = await self._at_target(target, json.dumps(asked).encode())
+        return _findings({}, await self._of_backend(attempt.backend, target), there)
+
+    async def _of_backend(self, name: str, target: str) -> tuple[Obstacle, ...]:
+        backend = self._backends.get(name)
+        found = None if backend is None else await not_ready(backend, self._agents[target].node)
+        return () if found is None else (found,)
 
     async def _at_target(self, target: str, asked: bytes) -> Mapping[str, Any]:
         try:

@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from offloader.backends.base import NodeAddress, Submission, SubmissionState
+from offloader.backends.base import NodeAddress, Submission
 from offloader.errors import ExternalError
 from offloader.model import Attempt, AttemptState, Capacity, Completion, Reason, StrategyName
 from offloader.moves.capsule import renewed
 from offloader.moves.failures import STOPPERS, Stopped, stopped_by
+from offloader.moves.submitted import not_coming
 from offloader.moves.successor import Successor
 from offloader.moves.tools import Tools
 
@@ -55,7 +56,7 @@ class _Launch:
         """From *placed* to *proven*; the process id. Raises STOPPERS."""
         document = renewed(capsule, self.attempt.epoch, self.attempt.node)
         source = next(one.node for one in self.tools.store.attempts(self.attempt.job) if one.epoch == 0)
-        found = await self.tools.preflight.again(document, source, self.attempt.node)
+        found = await self.tools.preflight.again(document, source, self.attempt)
         if found.obstacles:
             raise Stopped(found.obstacles[0].reason, "; ".join(one.seen for one in found.obstacles))
         await self.successor.place(json.dumps({**document, "shared": found.shared}).encode())
@@ -88,10 +89,8 @@ class _Launch:
     async def _over(self) -> str | None:
         if self.attempt.submission_id is None:
             return await self._launcher_over()
-        status = await self.tools.backends[self.attempt.backend].status(self.attempt.submission_id)
-        if status.state in (SubmissionState.FAILED, SubmissionState.STOPPED, SubmissionState.SUCCEEDED):
-            return f"{self.attempt.backend} says that the submission {status.state}: {status.message}"
-        return None
+        backend, node = self.tools.backends[self.attempt.backend], self.tools.agents[self.attempt.node].node
+        return await not_coming(backend, self.attempt.submission_id, node)
 
     async def _launcher_over(self) -> str | None:
         """At the source no backend says that the launcher has ended before it was reached: its own record does."""

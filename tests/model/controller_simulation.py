@@ -154,8 +154,8 @@ class _Preflight:
         del plan, move
         return await self._found()
 
-    async def again(self, capsule: dict[str, Any], source: str, target: str) -> Findings:
-        del capsule, source, target
+    async def again(self, capsule: dict[str, Any], source: str, attempt: Attempt) -> Findings:
+        del capsule, source, attempt
         return await self._found()
 
     async def _found(self) -> Findings:

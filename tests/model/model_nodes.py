@@ -535,7 +535,9 @@ class ModelBackend:
         await self._answer()
 
     async def alive_nodes(self) -> frozenset[str]:
-        return frozenset({"worker"})
+        await self._answer()
+        lost = not self._nodes.calm and self._nodes.random.random() < 0.5  # only asked while it waits
+        return frozenset() if lost else frozenset({"worker"})
 
     async def close(self) -> None:
         """Nothing is open."""

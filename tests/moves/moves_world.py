@@ -241,7 +241,7 @@ def build(root: Path, witness: Witness, journal: Journal, backend: FakeBackend) 
         agents=agents,
         backends={"fake": backend},
         strategies=strategies,
-        preflight=Preflight(agents, strategies),
+        preflight=Preflight(agents, strategies, {"fake": backend}),
         capsules=CapsuleFiles(root / "capsules"),
         forbidden=lambda _move: forbidden[0] if forbidden else None,
         timings=timings,

@@ -125,6 +125,17 @@ async def test_a_worker_that_cannot_start_it_is_passed_over_the_next_time(world)
     await one_copy(world, 3)
 
 
+async def test_a_worker_whose_backend_is_dead_is_passed_over_at_once(world):
+    """Its sshd and exporter are up, so it is offered: the backend's word counts."""
+    move = await moved(world)
+    world.backend.dead.add(world.tools.agents["spare"].node.address)
+    await world.kill_launcher(move, await world.attempt(move, 1))
+    again = await world.attempt(move, 3)
+    assert again.node == "worker"
+    assert f"{move.job}-2" not in world.backend.entries
+    await one_copy(world, 3)
+
+
 @pytest.mark.parametrize("state", [AttemptState.PENDING, AttemptState.UNKNOWN])
 async def test_a_controller_that_dies_while_it_starts_a_job_again(world, state):
     move = await moved(world)

@@ -298,6 +298,21 @@ async def second_life(world: World) -> None:
     await again.mover.recover()
 
 
+async def test_a_submission_whose_node_has_died_is_not_waited_for(world):
+    """Pinned to its node it would stay pending: given up as soon as the backend says so, not after three minutes."""
+    world.backend.hold_pending = True
+    original = world.start_load()
+    move = await world.mover.start(world.plan(original.pid))
+    await world.reached(move, "queued")
+    world.backend.dead.add(world.tools.agents["worker"].node.address)
+    async with asyncio.timeout(world.tools.timings.hold_s / 2):
+        ended = await world.final(move)
+    assert (ended.state, ended.reason) == (MoveState.ROLLED_BACK, Reason.SUBMIT_FAILED)
+    assert "does not list worker" in ended.detail
+    assert "frozen" not in world.states(move)
+    assert original.poll() is None
+
+
 async def test_a_submission_that_waits_too_long_costs_the_original_nothing_and_finds_nothing_to_run_later(world):
     world.backend.hold_pending = True
     with_tools(world, timings=replace(world.tools.timings, hold_s=1.0))

@@ -92,6 +92,21 @@ async def test_a_target_that_cannot_be_reached_is_an_obstacle(world, monkeypatch
     assert not [path for path in world.root.rglob("*") if path.name.startswith(PREFIX.decode())]
 
 
+async def test_a_target_that_the_backend_does_not_have_is_an_obstacle(world):
+    """Its exporter and its sshd answer, its Ray does not: a submission would wait there for ever."""
+    world.backend.dead.add(world.tools.agents["worker"].node.address)
+    (found,) = (await rehearsed(world, world.plan(world.start_load().pid))).obstacles
+    assert found.reason is Reason.TARGET_DOWN
+    assert "fake does not list worker" in found.seen
+    assert found.remedy == "start fake on worker"
+
+
+async def test_a_backend_that_does_not_answer_is_an_obstacle(world):
+    world.backend.down = True
+    (found,) = (await rehearsed(world, world.plan(world.start_load().pid))).obstacles
+    assert (found.reason, "does not answer" in found.seen) == (Reason.SUBMIT_FAILED, True)
+
+
 async def test_a_process_that_is_gone_or_another_one_is_told_before_its_target_is_asked(world):
     load = world.start_load()
     plan = world.plan(load.pid)
