@@ -266,6 +266,7 @@ async def crash_and_restart(world: World, while_away: Callable[[], Awaitable[Non
         await while_away()
     world.journal.close()
     again = build(world.root, world.witness, Journal(world.root / "state"), world.backend)
+    again.finished.extend(move for move in again.journal.moves() if move.state.final)  # nobody is told of them again
     world.mover, world.journal = again.mover, again.journal  # the fixture ends the second life
     world.finished, world.incidents = again.finished, again.incidents
     await again.mover.recover()
