@@ -24,10 +24,11 @@ class Case:
     attempts: int = 1
     lease: int = 1
     again: bool = False  # begins with `late_own`
+    strategy: str = "restart"
 
     def rules(self) -> Rules:
         """The protocol as this case has it."""
-        return Rules(self.without, self.attempts, self.lease)
+        return Rules(self.without, self.attempts, self.lease, self.strategy)
 
     def explored(self, rules: Rules | None = None) -> Exploration:
         """Look at every state, or at all up to the first that must not be."""
@@ -37,6 +38,8 @@ class Case:
 WHOLE = (
     Case("one-move", "one move, from planned to its end", lease=2),
     Case("once-more", "a job that moves twice, or is started again", attempts=2),
+    Case("checkpoint", "one move of a job that is asked to save and end", lease=2, strategy="checkpoint"),
+    Case("checkpoint-twice", "the same, with a second try or a start again", attempts=2, strategy="checkpoint"),
     Case("late-own", "a job that moves while the first try's own is on its way", attempts=2, again=True),
 )
 """The protocol with all of its safeguards."""
@@ -49,6 +52,7 @@ WITHOUT = tuple(
         attempts=2 if safeguard in ("fence", "epoch") else 1,
         lease=2 if safeguard == "lease_from_question" else 1,
         again=safeguard == "epoch",
+        strategy="checkpoint" if safeguard in ("saving_first", "saved_first", "watched") else "restart",
     )
     for safeguard, text in SAFEGUARDS.items()
 )

@@ -29,7 +29,7 @@ __all__ = ["BEFORE_OWNING", "forward", "resumed"]
 
 BEFORE_OWNING = (
     "place", "preflighted", "reserved", "queued", "submit", "hello", "held", "arm", "freeze", "frozen", "record",
-    "saved", "go", "send_go", "launched", "prove", "proven", "owning",
+    "ask to save", "saving", "saved", "go", "send_go", "launched", "prove", "proven", "owning",
 )  # fmt: skip
 JOURNALLED = {
     "preflighted": "reserved",
@@ -45,7 +45,7 @@ JOURNALLED = {
 """Steps that only write the state of their own name down, and what comes next."""
 SURELY = {"owned": "end", "ended": "quit", "done": "settle"}
 """Past ownership a journal that fails delays; it undoes nothing."""
-HELD = ("holding", "gone")
+HELD = ("holding", "gone", "saved")
 """Of a guard that was reached anew: the original will not run unless somebody lifts HOLD."""
 
 
@@ -66,7 +66,10 @@ def resumed(world: World, rules: Rules) -> World:
     """The controller starts again: a successor may run for as long as one that got its last grant just now."""
     world = world._replace(known="absent", link=False, grants=False, inbox=0, left=rules.contact)
     if world.over:
-        at = {"": "settle", "running": "follow", "pending": "pick", "placed": "revoke", "unknown": "own"}
+        at = {
+            "": "settle", "running": "follow", "watched": "watch", "pending": "pick", "placed": "revoke",
+            "unknown": "own",
+        }  # fmt: skip
         return world._replace(at=at.get(world.record, world.record))
     past = {"owning": "hold" if rules.has("hold") else "own", "owned": "end", "ended": "quit"}
     return world._replace(at=past.get(world.journal, "back"))
@@ -88,6 +91,12 @@ def _step(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
         case "freeze":
             for answer, after in asked(world, "freeze", rules):
                 yield f"freeze: {answer or 'no answer'}", after._replace(at="frozen" if answer == "frozen" else "back")
+        case "ask to save":
+            for answer, after in asked(world, "checkpoint", rules):
+                then = "back" if answer else "saving"
+                yield f"checkpoint: {answer or 'asked'}", after._replace(at=then)
+        case "saving":
+            yield from _saving(world, rules)
         case "record":
             for answer, after in asked(world, "record", rules):
                 yield f"record: {answer or 'no answer'}", after._replace(at="saved" if answer == "recorded" else "back")
@@ -121,7 +130,16 @@ def _arm(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
     if world.guard == "":
         armed = rules.seen.guarded(world, "armed")._replace(guard_up=True)
         yield "arm: no answer", armed._replace(at="back")
-        yield "arm", armed._replace(at="freeze", known="linked")
+        then = "ask to save" if rules.strategy == "checkpoint" else "freeze"
+        yield "arm", armed._replace(at=then, known="linked")
+
+
+def _saving(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
+    """The guard says what became of the original, or its grace is over; it may save and end later all the same."""
+    if world.source_up and world.guard_up and world.guard in ("saved", "gone"):
+        yield f"heard: {world.guard}", world._replace(at="saved" if world.guard == "saved" else "back")
+    yield "not saved in time", world._replace(at="back" if rules.has("saved_first") else "saved")
+    yield "the guard is out of reach", world._replace(at="back", known="absent")
 
 
 def _expect(world: World, event: int, then: str) -> Iterator[tuple[str, World]]:
@@ -208,7 +226,7 @@ def _adopt(world: World, then: str, never: str, rules: Rules) -> Iterator[tuple[
     yield f"adopt: {after.guard}", after._replace(at=then, known=after.guard)
 
 
-ANSWERS = {"unhold": ("frozen", "changed", "thawed", "gone"), "end": ("ended",)}
+ANSWERS = {"unhold": ("frozen", "changed", "thawed", "gone", "saved"), "end": ("ended",)}
 
 
 def _again(world: World, do: str, then: str, rules: Rules) -> Iterator[tuple[str, World]]:

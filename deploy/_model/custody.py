@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from _model.links import connected, lost, verb
 from _model.rollback import confirm_dead
+from _model.source import adopted
 from _model.world import GO, LAUNCHED, PROVEN, Attempt, Rules, World, node_up, sent, with_attempt
 
 __all__ = ["care"]
@@ -18,6 +19,8 @@ def care(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
             yield "the same job is to move once more", _once_more(world)
         case "follow":
             yield from _follow(world, rules)
+        case "watch":
+            yield from _watch(world, rules)
         case "revoke" | "abort":
             yield from confirm_dead(world, rules)
         case _:
@@ -33,6 +36,8 @@ def _settle(world: World) -> Iterator[tuple[str, World]]:
         yield "settle: it owns", world._replace(at="follow")
     elif world.record == "over":
         yield "settle: it is lost", world._replace(at="over")
+    elif world.record == "watched":
+        yield "settle: it was asked to save, and is watched", world._replace(at="watch")
     elif world.record == "pending":
         yield "settle: it is to start again at its source", world._replace(at="pick")
     else:
@@ -62,6 +67,18 @@ def _follow(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
     elif not attempt.up:
         number = len(world.attempts) - 1
         yield "fence: it has vanished", with_attempt(pending, number, attempt._replace(child=False))
+
+
+def _watch(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
+    """An original that was asked to save and has not yet: its guard is asked until it has ended."""
+    if not world.source_up:
+        return
+    if not world.guard_up:
+        yield "adopt its guard", adopted(world, rules)
+    elif world.guard == "saved":
+        yield "it has saved", world._replace(record="pending", at="pick")
+    elif world.guard == "gone":
+        yield "it has ended by itself", world._replace(record="over", at="over")
 
 
 def _start_again(world: World, rules: Rules) -> Iterator[tuple[str, World]]:

@@ -47,14 +47,19 @@ def broken(world: World) -> str:
 
 def settled(world: World) -> bool:
     """Whether the controller is done with it, or only follows the job where it runs."""
-    if not (world.source_up and world.target_up) or world.at not in ("idle", "follow", "over"):
+    if not (world.source_up and world.target_up) or world.at not in ("idle", "follow", "watch", "over"):
         return False
+    if world.at == "watch":
+        return world.original == "run"
     return world.at != "follow" or (world.attempt.up and world.attempt.state == "owned" and world.attempt.child)
 
 
 def ended(world: World) -> bool:
-    """Whether no copy is to be expected: the job ended, was lost after too many tries, or by its owner's hand."""
-    return world.at == "over" or (world.at == "idle" and world.original == "end")
+    """Whether no copy is to be expected: the job ended, was lost after too many tries, or by its owner's hand.
+
+    One that ended because it was asked to is not among them.
+    """
+    return world.at == "over" or (world.at == "idle" and world.original == "end" and not world.saved)
 
 
 def well(world: World) -> bool:
@@ -76,9 +81,10 @@ def tidy(world: World, rules: Rules) -> World:
         inbox=world.inbox & ((ASKED << rules.lease) - 1 if world.grants else ASKED - 1) if world.link else 0,
         wrote=world.wrote and world.original != "end",
     )
-    if world.over and world.record and world.original == "end":
+    if world.over and world.record not in ("", "watched") and world.original == "end":
         # The move is history: its guard has nothing left to do, and the job's newest attempt is what counts.
         world = world._replace(guard="ended", guard_up=False, late="", was_frozen=False, journal="done")
+        world = world._replace(saved=world.saved and world.at == "idle", asked=False)
     return world
 
 

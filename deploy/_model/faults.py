@@ -19,6 +19,8 @@ def steps(world: World, rules: Rules) -> Iterator[Step]:
         yield "the connection breaks", lost(world), True
     if world.source_up and world.guard_up:
         yield "guard and keeper are killed", world._replace(guard_up=False, late=""), True
+    if world.source_up and world.original == "run" and (world.asked or world.guard == "saving"):
+        yield "the original saves and ends", world._replace(original="end", saved=True), False
     if world.source_up and world.original == "run":
         yield "the original ends", world._replace(original="end"), True
     if world.source_up and world.original == "ice":
@@ -40,7 +42,8 @@ def _nodes(world: World) -> Iterator[Step]:
         yield "the target starts", world._replace(target_up=True), False
     if world.source_up:
         dead = _down(world)._replace(source_up=False, original="end", guard_up=False, late="")
-        guard = "gone" if world.guard else ""  # what a guard wrote before the last boot says nothing of now
+        # What a guard wrote before the last boot says nothing of now, but that the original was asked to end.
+        guard = "saved" if world.guard in ("saving", "saved") else "gone" if world.guard else ""
         yield "the head dies", dead._replace(guard=guard, attempts=_without(world, "source")), True
     else:
         yield "the head starts", world._replace(source_up=True), False

@@ -94,8 +94,8 @@ def _revive(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
             after = adopted(world, rules)
             yield f"adopt: {after.guard}", after._replace(known=after.guard)
         return
-    if world.known == "ended":
-        yield "it was ended in an earlier try", _restart_here(world)
+    if world.known in ("ended", "saved"):
+        yield "it has ended, and goes on from what it saved or from its start", _restart_here(world)
         return
     for answer, after in asked(world, "thaw", rules):
         match answer:
@@ -103,6 +103,10 @@ def _revive(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
                 yield "thaw: thawed", after._replace(at="rolled_back")
             case "changed":
                 yield "thaw: changed", after._replace(at="end changed")
+            case "saving":
+                yield "thaw: it runs, and may save yet", _watched(after, rules)
+            case "saved":
+                yield "thaw: saved", _restart_here(after)
             case "gone" if after.was_frozen:
                 yield "thaw: gone", _restart_here(after)
                 yield "thaw: gone, and not declared safe to run again", after._replace(at="lost", record="over")
@@ -115,6 +119,11 @@ def _revive(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
 def _restart_here(world: World) -> World:
     """The job gets a pending attempt at its source."""
     return world._replace(at="rolled_back", record="pending")
+
+
+def _watched(world: World, rules: Rules) -> World:
+    """It may save and end at any later time: whoever asked it to is answerable for what follows."""
+    return world._replace(at="rolled_back", record="watched" if rules.has("watched") else "")
 
 
 def _against_all_odds(world: World, rules: Rules) -> Iterator[tuple[str, World]]:

@@ -6,7 +6,7 @@ from _model.world import FROZEN, Rules, Step, World
 
 __all__ = ["adopted", "asked", "outcomes", "steps"]
 
-OVER = frozenset({"armed", "thawed", "ended", "gone"})
+OVER = frozenset({"armed", "thawed", "saved", "ended", "gone"})
 
 
 def steps(world: World, rules: Rules) -> Iterator[Step]:
@@ -16,6 +16,9 @@ def steps(world: World, rules: Rules) -> Iterator[Step]:
     if world.guard_up:
         if world.original == "end" and world.guard in FROZEN | {"armed"}:
             yield "the guard sees that the original has ended", rules.seen.guarded(world, "gone"), False
+        if world.guard == "saving" and world.original == "end":
+            for what, after in judged(world, rules):
+                yield f"the guard sees that the original {what}", after, False
         if world.guard == "frozen" and world.guard_left == 0:
             for _, after in thawed(world, rules):
                 yield "the guard thaws: nobody was in contact", after, False
@@ -45,6 +48,13 @@ def taken_over(world: World, rules: Rules) -> World:
     return world
 
 
+def judged(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
+    """What the end of an original means that was asked to save; where its exit code is not to be had, it has."""
+    yield "has saved", rules.seen.guarded(world, "saved")._replace(saved=True)
+    if not world.saved:
+        yield "has ended by itself", rules.seen.guarded(world, "gone")
+
+
 def asked(world: World, do: str, rules: Rules) -> Iterator[tuple[str, World]]:
     """The controller asks over its connection: each answer ("": none) and what it did; after a late one, in order."""
     if world.known == "absent" or not world.source_up:
@@ -69,6 +79,17 @@ def outcomes(world: World, do: str, rules: Rules) -> Iterator[tuple[str, World]]
             yield from frozen(world, rules)
         case "freeze":
             yield ("failed" if state in ("thawed", "ended") else state), world
+        case "checkpoint" if state == "armed":
+            if world.original == "end":
+                yield "gone", rules.seen.guarded(world, "gone")
+                return
+            # Its answer comes when the original has ended, or when its grace is over: see `steps`.
+            yield "", rules.seen.guarded(world, "saving")
+            if not rules.has("saving_first"):
+                yield "", world._replace(guard_up=False, asked=True)
+            yield "failed", world  # it does not handle the signal, or the disk is full
+        case "checkpoint":
+            yield ("" if state == "saving" else state), world
         case "record":
             yield ("recorded" if state in FROZEN else "failed"), world
         case "alive":
@@ -76,14 +97,14 @@ def outcomes(world: World, do: str, rules: Rules) -> Iterator[tuple[str, World]]
         case "hold" if state in ("frozen", "changed"):
             yield "holding", rules.seen.guarded(world, "holding")
         case "hold":
-            yield ("holding" if state in ("holding", "gone") else "failed"), world
+            yield ("holding" if state in ("holding", "gone", "saved") else "failed"), world
         case "unhold" if state == "holding":
             yield "frozen", rules.seen.guarded(world, "frozen")._replace(guard_left=rules.contact)
         case "unhold":
             yield state, world
         case "thaw":
             yield from thawed(world, rules)
-        case "end" if state in ("armed", "thawed"):
+        case "end" if state in ("armed", "thawed", "saving"):
             yield "failed", world
         case "end":
             yield from ended(world, rules)

@@ -74,6 +74,8 @@ class World(NamedTuple):
     guard_left: int = 0  # slots until it thaws by itself
     late: str = ""  # a request to the guard that its sender gave up on and that may still be heard
     wrote: bool = False  # a successor wrote to the files that the original has open
+    asked: bool = False  # it was asked to save although nothing of that is written down
+    saved: bool = False  # the original ended because it was asked to save: the job is to go on from there
     attempts: tuple[Attempt, ...] = (Attempt(),)
     at: str = "place"  # what the controller is about to do; "down": it does not run
     journal: str = "planned"
@@ -112,6 +114,9 @@ SAFEGUARDS = {
     "dead_before_thaw": "the original is thawed only when the successor is confirmed dead",
     "fence": "nothing is started again before a fence on its node has answered",
     "warden": "nothing outlives its launcher",
+    "saving_first": "that a job is asked to save is written down before it is asked",
+    "saved_first": "a job that is asked to save is started elsewhere only when it has ended",
+    "watched": "a job that was asked to save and has not is watched until it ends, however late",
     "answer_to_own": "an unanswered `own` is asked until it is answered; nothing is rolled back meanwhile",
 }
 """What keeps two copies from running, each of which can be taken out of the model to show that it is needed."""
@@ -153,6 +158,7 @@ class Rules:
     without: str = ""
     attempts: int = 1
     lease: int = 2  # slots, of 5 s
+    strategy: str = "restart"  # or "checkpoint": the original is not frozen but asked to save and end
     seen: Seen = field(default_factory=Seen)
 
     def has(self, safeguard: str) -> bool:

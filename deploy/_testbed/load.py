@@ -6,6 +6,7 @@ system's Python, so every account on every node can run it.
 """
 
 import argparse
+import fcntl
 import json
 import os
 import signal
@@ -22,13 +23,13 @@ WITNESS = Path(__file__).resolve().parent.parent / "witness/socket"
 class Reporter:
     """Sends this process's signs of life; a missing or full witness never disturbs the load."""
 
-    def __init__(self, options: argparse.Namespace, start_id: str, *, leader: bool) -> None:
+    def __init__(self, options: argparse.Namespace, start_id: str, *, leader: bool, seq: int = 0) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._witness = str(options.witness)
         self._period_s = options.period
         self._message = {"load": options.name, "start_id": start_id, "leader": leader}
-        self._seq = 0
+        self.seq = seq
         self._next = 0.0
 
     def report(self) -> None:
@@ -37,12 +38,47 @@ class Reporter:
         if now < self._next:
             return
         self._next = now + self._period_s
-        self._seq += 1
-        fresh = {"node": os.uname().nodename, "pid": os.getpid(), "seq": self._seq, "mono": now}
+        self.seq += 1
+        fresh = {"node": os.uname().nodename, "pid": os.getpid(), "seq": self.seq, "mono": now}
         try:
             self._socket.sendto(json.dumps(self._message | fresh).encode(), self._witness)
         except OSError:
             return
+
+
+class Checkpoint:
+    """How far it got, in a file: read at the start, written now and then, and when SIGUSR1 asks for it."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._asked: float | None = None
+        self._saved = time.monotonic()
+        if options.lock:
+            self._lock = options.state.with_suffix(".lock").open("w", encoding="ascii")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        signal.signal(signal.SIGUSR1, self._ask)
+
+    def restored(self) -> int:
+        """Where a run before this one got to."""
+        return int(self._options.state.read_text(encoding="ascii")) if self._options.state.exists() else 0
+
+    def look(self, seq: int) -> None:
+        """Save if it is time to; ends the process if it was asked to."""
+        now = time.monotonic()
+        if self._asked is not None and now >= self._asked + self._options.save_after:
+            self._save(seq)
+            os._exit(self._options.save_exit)
+        if self._options.save_every and now >= self._saved + self._options.save_every:
+            self._saved = now
+            self._save(seq)
+
+    def _ask(self, *_: object) -> None:
+        self._asked = time.monotonic()
+
+    def _save(self, seq: int) -> None:
+        partial = self._options.state.with_suffix(".partial")
+        partial.write_text(str(seq), encoding="ascii")
+        partial.rename(self._options.state)
 
 
 def compute(seconds: float, fraction: float) -> None:
@@ -64,12 +100,14 @@ def hold(mebibytes: int) -> bytearray:
     return memory
 
 
-def work(options: argparse.Namespace, reporter: Reporter, out: TextIO | None) -> None:
+def work(options: argparse.Namespace, reporter: Reporter, out: TextIO | None, saved: Checkpoint | None = None) -> None:
     """Compute until the duration is over, the end file appears, or all lines are written."""
     start = time.monotonic()
     lines = 0
     while not _over(options, start):
         reporter.report()
+        if saved is not None:
+            saved.look(reporter.seq)
         compute(options.period / 5, options.cpu)
         if out is not None and time.monotonic() - start >= lines * options.interval:
             lines += 1
@@ -100,6 +138,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--ready-file", type=Path, help="write our process id here once memory is held and children run"
     )
+    parser.add_argument("--state", type=Path, help="go on from this file, and save to it when SIGUSR1 asks for it")
+    parser.add_argument("--save-after", type=float, default=0, metavar="S", help="how long after it was asked")
+    parser.add_argument("--save-every", type=float, default=0, metavar="S", help="save without being asked (0: never)")
+    parser.add_argument("--save-exit", type=int, default=85, help="exit code of one that was asked to save")
+    parser.add_argument("--lock", action="store_true", help="hold a lock beside the state file")
     parser.add_argument("--ignore-term", action="store_true", help="do not end on TERM")
     parser.add_argument("--period", type=float, default=PERIOD_S, metavar="S", help="from one sign of life to the next")
     parser.add_argument("--witness", type=Path, default=WITNESS, help="the witness's socket")
@@ -124,12 +167,13 @@ def main() -> NoReturn:
         partial = options.ready_file.with_suffix(".partial")
         partial.write_text(str(os.getpid()), encoding="ascii")
         partial.rename(options.ready_file)
-    reporter = Reporter(options, start_id, leader=True)
+    saved = Checkpoint(options) if options.state else None
+    reporter = Reporter(options, start_id, leader=True, seq=saved.restored() if saved else 0)
     if options.output:
         with options.output.open("a", encoding="utf-8") as out:
-            work(options, reporter, out)
+            work(options, reporter, out, saved)
     else:
-        work(options, reporter, sys.stdout)
+        work(options, reporter, sys.stdout, saved)
     for pid in children:
         os.kill(pid, signal.SIGTERM if options.count else 0)
         os.waitpid(pid, 0)

@@ -68,8 +68,8 @@ class PidIo(NamedTuple):
 class PidStatus(NamedTuple):
     """/proc/PID/status, as far as used. `uids` and `gids`: real, effective, saved, file system.
 
-    `swap` in bytes (0 for kernel threads); `umask` is None before Linux 4.7; `ignored_signals` is a bit mask, signal
-    n at bit n - 1.
+    `swap` in bytes (0 for kernel threads); `umask` is None before Linux 4.7; `handled_signals` is a bit mask (signal n
+    at bit n - 1) of those that it has a handler for or blocks to wait for them, and does not ignore.
     """
 
     uids: tuple[int, int, int, int]
@@ -78,7 +78,7 @@ class PidStatus(NamedTuple):
     umask: int | None
     tracer_pid: int
     swap: int
-    ignored_signals: int
+    handled_signals: int
     effective_capabilities: int
     cpus_allowed: str
     namespace_pids: tuple[int, ...]
@@ -171,13 +171,18 @@ def parse_pid_status(raw: bytes) -> PidStatus:
             umask=_digits(umask, 8) if umask else None,
             tracer_pid=natural(_field(raw, b"TracerPid", b"0")),
             swap=natural(_field(raw, b"VmSwap", b"0 kB").split()[0]) << 10,
-            ignored_signals=_digits(_field(raw, b"SigIgn", b"0"), 16),
+            handled_signals=_handled(raw),
             effective_capabilities=_digits(_field(raw, b"CapEff", b"0"), 16),
             cpus_allowed=_field(raw, b"Cpus_allowed_list", b"").decode("ascii"),
             namespace_pids=tuple(map(natural, _field(raw, b"NSpid", b"").split())),
         )
     except (ValueError, IndexError) as error:
         raise ParseError(f"/proc/PID/status: {error!r}") from error
+
+
+def _handled(raw: bytes) -> int:
+    caught, blocked, ignored = (_digits(_field(raw, name, b"0"), 16) for name in (b"SigCgt", b"SigBlk", b"SigIgn"))
+    return (caught | blocked) & ~ignored
 
 
 def parse_oom_score_adj(raw: bytes) -> int:

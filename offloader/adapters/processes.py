@@ -6,6 +6,7 @@ Environments are looked at for one variable and dropped at once: they hold secre
 
 from __future__ import annotations
 
+import os
 import pwd
 import threading
 import time
@@ -172,6 +173,9 @@ class ProcessSource:
             locked=links.locked,
             credentials=credentials,
             licence_variables=environment.licence_variables,
+            checkpoint_signal=environment.checkpoint_signal,
+            checkpoint_file=_absolute(environment.checkpoint_file, known.cwd),
+            handled_signals=known.status.handled_signals,
             session_terminal_pgid=known.tpgid,
         )
 
@@ -194,6 +198,13 @@ class ProcessSource:
 
 def _boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _absolute(file: bytes | None, cwd: str | None) -> bytes | None:
+    """As the process itself would find it; None where its directory cannot be read."""
+    if file is None or (cwd is None and not file.startswith(b"/")):
+        return None
+    return os.path.join(os.fsencode(cwd or "/"), file)  # noqa: PTH118 -- bytes that are no UTF-8 stay as they are
 
 
 @lru_cache(maxsize=4096)

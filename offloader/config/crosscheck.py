@@ -42,6 +42,7 @@ def crosscheck(found: Validated[Cluster], document: Document, base: Path) -> Fin
         problems += [*check.heads(), *check.duplicates(), *check.aliases(), *check.labels()]
     if found.sound("classes"):
         problems += check.classes()
+        problems += check.checkpoints()
     for section in ("auto_offload", "prometheus"):
         if found.sound(section, "rule_files"):
             problems += check.files(section)
@@ -116,6 +117,12 @@ class _Check:
         for index, pattern in enumerate(self.cluster.classes):
             if not pattern.names and not pattern.words:
                 yield self.document.problem(("classes", index), "needs names or words, else it matches nothing")
+
+    def checkpoints(self) -> Iterator[Problem]:
+        for index, pattern in enumerate(self.cluster.checkpoints):
+            if pattern.process_class is None and not pattern.programs:
+                message = "needs class or programs, else every job on the head could be sent its signal"
+                yield self.document.problem(("checkpoints", index), message)
 
     def secrets(self) -> Iterator[Problem]:
         for location, path in self._secrets():

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo
 
 from offloader.config.units import duration_text, parse_duration, parse_ratio, parse_size, ratio_text, size_text
+from offloader.model.signals import signal_name, signal_number
 
 __all__ = [
     "Address",
@@ -28,6 +29,7 @@ __all__ = [
     "NonEmpty",
     "Port",
     "Ratio",
+    "SignalNumber",
     "Size",
     "Strict",
     "Url",
@@ -65,6 +67,14 @@ def _size(value: Any) -> int:
     if isinstance(value, int) and value != 0:
         raise ValueError(f"{value} has no unit; write {value}B if bytes are meant")
     return parse_size(str(value))
+
+
+def _signal(value: Any) -> int:
+    """By name or number, as in `kill -s`."""
+    number = signal_number(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    if number is None:
+        raise ValueError("must be a signal that a process can handle, as in USR1")
+    return number
 
 
 def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
@@ -135,6 +145,7 @@ def _shown_as(show: Callable[[Any], str]) -> PlainSerializer:
 
 Duration = Annotated[float, BeforeValidator(_duration), _shown_as(duration_text)]
 Ratio = Annotated[float, BeforeValidator(_ratio), _shown_as(ratio_text)]
+SignalNumber = Annotated[int, BeforeValidator(_signal), _shown_as(signal_name)]
 Size = Annotated[int, BeforeValidator(_size), _shown_as(size_text)]
 Count = Annotated[int, Field(ge=0)]
 Port = Annotated[int, Field(gt=0, lt=65536)]

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 
 from exporter.classify import ProcessClass
 from offloader import places
+from offloader.config.checkpointing import CheckpointPatternSection
 from offloader.config.fields import (
     Address,
     Alias,
@@ -313,6 +314,9 @@ class Cluster(Strict):
     protect: Protect = Protect()
     budgets: BudgetsSection = BudgetsSection()
     classes: tuple[ClassPattern, ...] = Field((), description="extra patterns for telling classes of work")
+    checkpoints: tuple[CheckpointPatternSection, ...] = Field(
+        (), description="how work is asked to save its state; the first that fits a job that does not say it itself"
+    )
     owners: Owners = Owners()
     notify: Notify = Notify()
 

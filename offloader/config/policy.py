@@ -6,7 +6,7 @@ import os
 
 from exporter.classify import DEFAULT_PATTERNS, Pattern
 from offloader.config.models import Cluster
-from offloader.model import Budgets, Policy, Resource
+from offloader.model import Budgets, CheckpointPattern, Policy, Resource
 
 __all__ = ["patterns", "policy", "thresholds"]
 
@@ -30,6 +30,10 @@ def policy(cluster: Cluster, *, own_uid: int | None = None) -> Policy:
         licensed=cluster.protect.licensed,
         licence_variables=cluster.protect.licence_variables,
         credentials_bind=cluster.protect.credentials,
+        checkpoints=tuple(
+            CheckpointPattern(one.signal, one.file, one.grace_s, one.process_class, one.programs)
+            for one in cluster.checkpoints
+        ),
         budgets=Budgets(
             starts_per_tick_and_node=limits.starts_per_tick_and_node,
             in_flight_per_node=limits.in_flight_per_node,

@@ -14,6 +14,7 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from offloader.config.checkpointing import CheckpointSection
 from offloader.config.models import Cluster
 from offloader.config.rule_models import GroupHeader, MoveSection, RuleEntry, SelectSection
 from offloader.config.shipped import shipped
@@ -28,6 +29,7 @@ _MODELS: Final[dict[str, type[BaseModel]]] = {
     "rule": RuleEntry,
     "select": SelectSection,
     "move": MoveSection,
+    "checkpoint": CheckpointSection,
 }
 
 

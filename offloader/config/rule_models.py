@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from exporter.classify import ProcessClass
+from offloader.config.checkpointing import CheckpointSection
 from offloader.config.fields import Duration, Glob, LabelName, Name, NonEmpty, Ratio, Strict
 from offloader.model import Mode, Resource, RuleMove, RuleSelect, StrategyName
 
@@ -49,6 +50,7 @@ class MoveSection(Strict):
     max_lost_work_s: Duration = Field(
         _MOVE.max_lost_work_s, alias="max_lost_work", description="most work that a move may throw away"
     )
+    checkpoint: CheckpointSection | None = Field(None, description="how jobs save that do not say it themselves")
 
 
 class RuleEntry(Strict):

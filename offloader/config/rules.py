@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from offloader.config.checkpointing import CheckpointSection
 from offloader.config.document import Document, Location, read_document
 from offloader.config.problems import Problem, raise_for
 from offloader.config.promql import SyntaxCheck
@@ -21,7 +22,7 @@ from offloader.config.rule_defaults import BACKENDS, FOR_S, RuleDefaults
 from offloader.config.rule_models import GroupHeader, RuleEntry
 from offloader.config.validate import Validated, validate
 from offloader.errors import ConfigError
-from offloader.model import Resource, Rule, RuleMove, RuleSelect
+from offloader.model import CheckpointPattern, Resource, Rule, RuleMove, RuleSelect
 
 __all__ = ["RuleDefaults", "RuleReport", "check_rules", "load_rules", "log_warnings"]
 
@@ -198,7 +199,11 @@ def _rule(found: Found, defaults: RuleDefaults, look_back_s: float) -> Rule:
             select.classes, select.users, select.min_age_s, select.include, select.exclude, select.restart_safe,
             select.listeners,
         ),
-        move=RuleMove(move.strategies, move.backend, move.nodes, move.max_lost_work_s),
+        move=RuleMove(move.strategies, move.backend, move.nodes, move.max_lost_work_s, _checkpoint(move.checkpoint)),
         labels=dict(entry.labels),
         annotations=dict(entry.annotations),
     )  # fmt: skip
+
+
+def _checkpoint(section: CheckpointSection | None) -> CheckpointPattern | None:
+    return CheckpointPattern(section.signal, section.file, section.grace_s) if section is not None else None

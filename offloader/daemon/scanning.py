@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from offloader.daemon.documents import candidate_document
+from offloader.daemon.documents import candidate_document, obstacle_document
 from offloader.daemon.setup import Setup
 from offloader.engine.evaluate import stale_after_s
 from offloader.engine.place import place, usable
 from offloader.engine.schema import Target
-from offloader.engine.select import ways
+from offloader.engine.select import Way, ways
 from offloader.errors import NotFound, UsageError
 from offloader.model import Candidate, Obstacle, Reason, Snapshot, StrategyName
 
@@ -53,9 +53,29 @@ def scan_documents(
         target = found.node if isinstance(found, Target) and candidate.movable else None
         obstacles = _obstacles(candidate, found, available, setup, snapshot)
         private = sees(candidate.leader.identity.uid)
-        documents.append(candidate_document(candidate, target, obstacles, private=private))
+        document = candidate_document(candidate, target, obstacles, private=private)
+        documents.append(document | _strategies(ways(candidate, available), private=private))
     shown = [document for document in documents if everything or document["movable"]]
     return sorted(shown, key=lambda document: not document["movable"])
+
+
+def _strategies(found: tuple[Way, ...], *, private: bool) -> Document:
+    """How it would be moved by its owner, and what keeps it from each other way; the best first."""
+    open_ways = [way for way in found if way.blocked is None]
+    best = min(open_ways, key=lambda way: way.lost_s, default=None)
+    return {
+        "strategy": best.strategy.value if best is not None else None,
+        "strategies": [
+            {
+                "strategy": way.strategy.value,
+                "lost_s": round(way.lost_s, 1),
+                "stop_s": round(way.stop_s, 1),
+                "blocked": obstacle_document(way.blocked) if way.blocked is not None and private else None,
+                "open": way.blocked is None,
+            }
+            for way in sorted(found, key=lambda way: (way.blocked is not None, way.lost_s))
+        ],
+    }
 
 
 def _obstacles(

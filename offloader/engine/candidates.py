@@ -8,6 +8,7 @@ Memory is needed with a quarter in reserve, GPU memory with half.
 from collections.abc import Mapping
 
 from exporter.movability import ALLOW
+from offloader.engine.checkpointing import checkpointing_of
 from offloader.engine.closure import Closure, Family
 from offloader.engine.eligibility import Wishes, obstacles_of, owner_only_of
 from offloader.engine.remedies import obstacle
@@ -75,6 +76,7 @@ def _candidate(
 ) -> Candidate:
     usage = _usage(job.members)
     age_s = max(member.age_s for member in job.members)
+    checkpointing, no_checkpoint = checkpointing_of(job.leader, job.members, policy)
     return Candidate(
         leader=job.leader,
         members=job.members,
@@ -90,6 +92,8 @@ def _candidate(
         restart_safe=job.leader.wish == ALLOW or not job.pids.isdisjoint(declared),
         obstacles=obstacles_of(job, family, policy, wishes),
         owner_only=owner_only_of(job),
+        checkpointing=checkpointing,
+        no_checkpoint=no_checkpoint,
         confidence=_confidence(usage, age_s, len(job.members)),
         complexity=_complexity(usage, job.leader),
     )

@@ -59,6 +59,7 @@ REMEDIES: Mapping[Reason, str] = {
     Reason.LOSES_TOO_MUCH: "raise `max_lost_work` of the rule, or move it by hand: `grid-offloader move PID`",
     Reason.DOES_NOT_PAY: "nothing: the move would cost more than it gives",
     Reason.NO_STRATEGY: "allow another strategy in the rule (`move: {strategies: …}`)",
+    Reason.NO_CHECKPOINT: "start it with GRID_OFFLOAD_CHECKPOINT_SIGNAL=USR1, and let it then save and exit with 85",
     Reason.NO_TARGET: "free a worker, add one, or lower what it needs: `grid-offloader status`",
     Reason.TARGET_IS_HEAD: "choose a worker",
     Reason.TARGET_UNKNOWN: _EXPORTER,

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from exporter.programs import matches
+from offloader.engine.checkpointing import declared_by
 from offloader.engine.remedies import obstacle
 from offloader.model import Candidate, Obstacle, ProcessClass, Reason, Resource, Rule, StrategyName
 
@@ -23,7 +24,7 @@ _LIFE_CAP_S = 600.0
 _LEAST_RELIEF = 0.02
 """Of the node, in at least one resource: less is lost in the noise of the measurement."""
 _RESTART_STOP_S = 5.0  # original frozen until its successor runs, held-first
-_CHECKPOINT_LOST_S = 60.0  # the grace it is given to save
+_CHECKPOINT_STOP_S = 15.0  # most jobs save within seconds; each is given its grace
 _LIVE_FIXED_S, _LIVE_BYTES_PER_S = 0.5, 200e6
 """Measured with CRIU's page server: 0.5 s for 200 MB, 4.2 s for 1 GB (4.0 s of it for the bytes)."""
 
@@ -81,6 +82,7 @@ def assess(
         return refused
     if relieves.get(rule.resource, 0.0) < _LEAST_RELIEF:
         return obstacle(Reason.NOT_SIGNIFICANT, f"would relieve {relieves.get(rule.resource, 0.0):.1%} {rule.resource}")
+    candidate = declared_by(rule, candidate)
     way = _best(ways(candidate, available, rule))
     if way is None:
         wanted = ", ".join(rule.move.strategies)
@@ -170,13 +172,16 @@ def _way(candidate: Candidate, strategy: StrategyName, rule: Rule | None) -> Way
         case StrategyName.RESTART:
             lost_s, stop_s = candidate.age_s + _RESTART_STOP_S, _RESTART_STOP_S
         case StrategyName.CHECKPOINT:
-            lost_s, stop_s = _CHECKPOINT_LOST_S + _RESTART_STOP_S, _RESTART_STOP_S
+            stop_s = _CHECKPOINT_STOP_S + _RESTART_STOP_S
+            lost_s = stop_s
         case StrategyName.LIVE:
             stop_s = _LIVE_FIXED_S + candidate.usage.memory_bytes / _LIVE_BYTES_PER_S
             lost_s = stop_s
-    if strategy is StrategyName.RESTART and len(roots := _roots(candidate)) > 1:
-        seen = f"{len(roots)} processes side by side ({', '.join(roots)}): a restart starts only one"
+    if strategy is not StrategyName.LIVE and len(roots := _roots(candidate)) > 1:
+        seen = f"{len(roots)} processes side by side ({', '.join(roots)}): a {strategy} starts only one"
         return Way(strategy, lost_s, stop_s, obstacle(Reason.NO_STRATEGY, seen))
+    if strategy is StrategyName.CHECKPOINT and candidate.checkpointing is None:
+        return Way(strategy, lost_s, stop_s, candidate.no_checkpoint)
     blocked = _unwilling(candidate, strategy, rule, stop_s) if rule is not None else None
     return Way(strategy, lost_s, stop_s, blocked, owner_only=blocked is not None)
 

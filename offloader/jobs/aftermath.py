@@ -12,7 +12,10 @@ from enum import StrEnum
 
 from offloader.model import Attempt, Completion
 
-__all__ = ["EARLY_S", "Circumstances", "Ending", "Step", "ending_of", "following", "launches", "tries"]
+__all__ = ["EARLY_S", "ORIGINAL", "Circumstances", "Ending", "Step", "ending_of", "following", "launches", "tries"]
+
+ORIGINAL = "original"
+"""In place of an attempt's backend: it is the process that its user started, which was asked to save and runs on."""
 
 EARLY_S = 600.0
 """A job that fails so soon after it was started elsewhere may have failed for being elsewhere."""
@@ -31,6 +34,7 @@ class Ending(StrEnum):
     )
     TERMINATED = "terminated"  # TERM, INT, HUP or QUIT: somebody at the node wanted it to end
     CANCELLED = "cancelled"  # through us, by its owner
+    SAVED = "saved"  # it ended because it was asked to, and goes on from what it saved
     VANISHED = "vanished"  # its launcher is gone, and by a fence nothing of it is left
     NOT_STARTED = "not_started"  # it never came to life; nothing runs for it, and nothing ever will
 
@@ -78,7 +82,7 @@ def following(ending: Ending, seen: Circumstances) -> Step:
         case Ending.VANISHED:
             allowed = seen.restart_safe and seen.capsule and seen.launches < _LAUNCHES
             return again if allowed else Step.LOSE
-        case Ending.NOT_STARTED:
+        case Ending.NOT_STARTED | Ending.SAVED:
             return again if seen.capsule and seen.tries < _TRIES else Step.LOSE
 
 
@@ -93,7 +97,7 @@ def ending_of(completion: Completion) -> Ending:
 
 def launches(attempts: tuple[Attempt, ...]) -> int:
     """How often the job was brought to life after its user had started it."""
-    return sum(attempt.epoch > 0 and attempt.pid is not None for attempt in attempts)
+    return sum(attempt.epoch > 0 and attempt.pid is not None and attempt.backend != ORIGINAL for attempt in attempts)
 
 
 def tries(attempts: tuple[Attempt, ...]) -> int:

@@ -38,6 +38,8 @@ TRANSITIONS: Mapping[MoveState, frozenset[MoveState]] = MappingProxyType(
             state: frozenset({following, MoveState.ROLLING_BACK})
             for state, following in zip(_BEFORE_OWNING, ORDER[1:], strict=False)
         },
+        # A job that saves by itself is not frozen.
+        MoveState.HELD: frozenset({MoveState.FROZEN, MoveState.SAVED, MoveState.ROLLING_BACK}),
         # Back from owning only when the launcher was proven not to own.
         MoveState.OWNING: frozenset({MoveState.OWNED, MoveState.ROLLING_BACK}),
         MoveState.OWNED: frozenset({MoveState.ENDED}),

@@ -14,7 +14,7 @@ from .errors import LauncherError
 from .fileprint import FilePrint, SharedDevices, SharedFile
 from .wire import Document, unpack_bytes
 
-__all__ = ["Capsule", "HoldTimings", "Image", "Stream", "load"]
+__all__ = ["Capsule", "HoldTimings", "Image", "Stream", "directories", "load"]
 
 T = TypeVar("T")
 _JOB = re.compile(r"[0-9A-Za-z_-]{1,64}")
@@ -80,6 +80,7 @@ class Capsule:
     pass_env: tuple[str, ...] = ()
     shared: SharedDevices = frozenset()
     timings: HoldTimings = field(default_factory=HoldTimings)
+    state_in: tuple[bytes, ...] = ()  # directories that it goes on from, where it does not begin anew
 
     @property
     def task(self) -> str:
@@ -120,6 +121,7 @@ def load(document: Document) -> Capsule:
         timings=HoldTimings(
             **{name: timings.number(name, default) for name, default in HoldTimings().__dict__.items()}
         ),
+        state_in=reader.convert("state_in", reader.get("state_in", list, []), directories),
     )
 
 
@@ -172,6 +174,14 @@ class _Reader:
         if not value.startswith(b"/") or b"\0" in value:
             raise _bad(self.prefix + name, "an absolute path")
         return value
+
+
+def directories(values: list[str]) -> tuple[bytes, ...]:
+    """Absolute paths, packed. Raises ValueError, TypeError."""
+    found = _strings(values)
+    if not all(path.startswith(b"/") for path in found):
+        raise ValueError("absolute paths")
+    return found
 
 
 def _strings(values: list[str]) -> tuple[bytes, ...]:

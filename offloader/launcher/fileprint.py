@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["FilePrint", "SharedDevices", "SharedFile", "digest"]
+__all__ = ["FilePrint", "Mark", "SharedDevices", "SharedFile", "digest", "mark"]
 
 _EDGE_BYTES = 4 << 20
 
@@ -27,6 +27,25 @@ def digest(path: str | bytes) -> str:
         checksum.update(stream.read(_EDGE_BYTES))
     checksum.update(str(size).encode("ascii"))
     return checksum.hexdigest()
+
+
+class Mark(NamedTuple):
+    """What tells a file that was written or replaced from the one that was there before."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+def mark(path: bytes | None) -> Mark | None:
+    """The file as it is now; None where there is none."""
+    if path is None:
+        return None
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return Mark(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 class FilePrint(NamedTuple):

@@ -1,5 +1,6 @@
 """The source's role: it alone freezes, thaws and ends the original, and it is the watchdog over whoever asks it to.
 
+Instead of freezing it may ask the original to save its state and end (saving.py); until it has, it runs.
 Every process is held by pidfd, the directory by a lock. Frozen without contact it thaws by itself (unless HOLD was
 given, or the job's files changed); thawing never needs a disk. docs/protocol.md has the rules.
 """
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import PROTOCOL, files, freezer, proc
+from . import PROTOCOL, files, freezer, proc, saving
 from .durable import write_json
 from .errors import LauncherError
 from .guard_config import GuardConfig
@@ -30,7 +31,7 @@ from .wire import Document
 __all__ = ["Guard"]
 
 _FROZEN = frozenset({"frozen", "holding", "changed"})
-_OVER = frozenset({"armed", "thawed", "ended", "gone"})
+_OVER = frozenset({"armed", "thawed", "saved", "ended", "gone"})
 _END_LIMIT_S = 10.0
 _RETRY_S = 1.0
 _LONGEST_CONTACT_S = 3600.0
@@ -45,6 +46,7 @@ class Guard:
         self._members = members
         self._machine = Machine(GUARD, state)
         self._freezer: freezer.Freezer | None = None
+        self._saving: saving.Saving | None = None
         self._recorded: list[Document] = []
         self._contact_until = boottime() + config.limit_s
         self._took_s = 0.0
@@ -66,7 +68,11 @@ class Guard:
         if memory["freezer"] is not None:
             self._freezer = freezer.remembered(memory["freezer"])
             self._members.include(self._freezer.pids(self._members))
-        if self._state == "freezing":
+        if memory["saving"] is not None:
+            self._saving = saving.Saving.remembered(self._members, memory["saving"])
+        if self._state == "saving" and self._saving is not None:
+            self._saving.ask()
+        elif self._state == "freezing":
             self._thaw_rest("armed")
         elif self._state in _FROZEN and self._freezer is not None and not self._freezer.intact(self._members):
             if self._state == "holding":
@@ -113,6 +119,8 @@ class Guard:
         due = [boottime() + 60.0]
         if self._state == "frozen":
             due.append(self._contact_until)
+        if self._state == "saving" and self._saving is not None:
+            due.append(self._saving.next_look())
         if self._state in _OVER and not self._server.linked:
             due.append(self._server.unlinked_since + self._config.unlinked_s)
         return min(due)
@@ -121,6 +129,8 @@ class Guard:
         if self._state == "frozen" and now >= self._contact_until:
             self._contact_until = now + _RETRY_S
             self._obey({"do": "thaw"}, unasked=True)
+        if self._state == "saving" and self._saving is not None:
+            self._look_at_saving(self._saving)
         if self._state in _OVER and self._server.unlinked_for(now) >= self._config.unlinked_s:
             self._done = True
 
@@ -150,6 +160,7 @@ class Guard:
             return self._thaw(force=message.get("force") is True)
         steps: dict[object, Callable[[], Document | None]] = {
             "freeze": self._freeze,
+            "checkpoint": lambda: self._checkpoint(message),
             "record": self._record,
             "hold": self._hold,
             "unhold": self._unhold,
@@ -212,6 +223,32 @@ class Guard:
             raise LauncherError("FREEZE_FAILED", "nobody is left to be frozen")
         self._enter_durably("frozen")
 
+    def _checkpoint(self, message: Document) -> Document | None:
+        """Ask it to save and end. The answer comes when it is known: *saved*, *gone*, or that the grace is over."""
+        if self._state == "saving":
+            return None
+        if self._state == "armed" and not self._members.leader_alive:
+            self._leader_ended()
+        if self._state != "armed":
+            return self._event()
+        self._saving = saving.Saving.begin(self._members, saving.load(message))
+        try:
+            self._enter_durably("saving")
+        except LauncherError:
+            self._saving = None
+            raise
+        self._saving.ask()
+        self._write()
+        return None
+
+    def _look_at_saving(self, asked: saving.Saving) -> None:
+        outcome = asked.look()
+        if outcome is not None:
+            self._enter(outcome.state)
+            self._server.send(self._event())
+        elif (late := asked.late_event()) is not None:
+            self._server.send(late)
+
     def _record(self) -> Document:
         if self._state not in _FROZEN:
             raise LauncherError("NOT_FROZEN", f"it is {self._state}")
@@ -228,7 +265,7 @@ class Guard:
     def _hold(self) -> Document:
         if self._state in {"frozen", "changed"}:
             self._enter_durably("holding")
-        elif self._state == "gone":
+        elif self._state in {"gone", "saved"}:
             # It will never run again, which is all that HOLD promises.
             return {"event": "holding", "gone": True}
         elif self._state != "holding":
@@ -257,7 +294,7 @@ class Guard:
         return self._event()
 
     def _end(self) -> Document:
-        if self._state in {"armed", "thawed"}:
+        if self._state in {"armed", "thawed", "saving"}:
             raise LauncherError("NOT_FROZEN", f"it is {self._state}: only a frozen job is ended")
         if self._state in _FROZEN:
             self._kill_frozen()
@@ -292,12 +329,14 @@ class Guard:
         if self._watched is not None:
             self._selector.unregister(self._watched)
             self._watched = None
+        if self._state == "saving":
+            return  # what its end means is seen when all of it has ended
         left = self._members.alive()
         if self._state == "armed" or (self._state in _FROZEN and not left):
             if self._freezer is not None:
                 self._freezer.thaw(self._members)
             self._enter("gone")
-        if self._state not in {"thawed", "ended"}:
+        if self._state not in {"thawed", "ended", "saved"}:
             self._server.send({**self._gone(), "unasked": True})
 
     def _gone(self) -> Document:
@@ -306,7 +345,7 @@ class Guard:
             "event": "gone",
             "pids": [leader.pid] if leader is not None else [],
             "left": [held.pid for held in self._members.alive()],
-            "signal_unknown": True,
+            **(self._saving.told() if self._saving is not None else {"signal_unknown": True}),
         }
 
     def _pids(self) -> list[int]:
@@ -328,6 +367,8 @@ class Guard:
                 "took_s": round(self._took_s, 6),
                 "pids": self._pids(),
             }
+        if self._state == "saved":
+            return {"event": "saved", **(self._saving.told() if self._saving is not None else {"how": "unseen"})}
         return self._gone() if self._state == "gone" else {"event": self._state}
 
     def _enter_durably(self, state: str) -> None:
@@ -367,9 +408,12 @@ class Guard:
             "members": known,
             "freezer": self._freezer.memory() if self._freezer is not None else None,
             "files": self._recorded,
+            "saving": self._saving.memory() if self._saving is not None else None,
             "t": time.time(),
         }
 
     def _hello(self) -> Document:
         extra: dict[str, Any] = {"leader_alive": self._members.leader_alive}
+        if self._saving is not None:
+            extra.update(self._saving.told())
         return {"event": "hello", "protocol": PROTOCOL, "state": self._state, "move": self._config.move, **extra}

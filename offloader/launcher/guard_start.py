@@ -26,7 +26,7 @@ from .wire import LIMIT_BYTES, Document, decode
 
 __all__ = ["adopt", "main", "start"]
 
-_OVER = frozenset({"armed", "thawed", "ended", "gone"})
+_OVER = frozenset({"armed", "thawed", "saved", "ended", "gone"})
 
 
 def main(arguments: list[str]) -> Document:
@@ -98,7 +98,9 @@ def adopt(directory: Path) -> Guard:
         raise LauncherError("NO_STATE", f"no guard ever ran in {directory}")
     config = guard_config.load(memory)
     if memory["boot_id"] != proc.boot_id():
-        return Guard(directory, config, Members.remembered([]), "gone")
+        # One that was asked to save may have done so before; that it can be run again was declared.
+        state = "saved" if memory["state"] in {"saving", "saved"} else "gone"
+        return Guard(directory, config, Members.remembered([]), state)
     role = Guard(directory, config, Members.remembered(memory["members"]), memory["state"])
     role.take_over(memory)
     return role

@@ -7,6 +7,7 @@ import select
 import signal
 
 from . import proc
+from .kernel import queue_signal
 from .wire import Document
 
 __all__ = ["Held", "hold", "matches"]
@@ -38,6 +39,10 @@ class Held:
         except ProcessLookupError:
             return False
         return True
+
+    def queue(self, number: int, value: int) -> bool:
+        """Send a signal with a number, as sigqueue(3) does; False when it is gone. Raises PermissionError."""
+        return queue_signal(self.descriptor, number, value)
 
     def close(self) -> None:
         """Give the handle back."""

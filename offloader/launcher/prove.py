@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import environment, proc
 from .capsule import Image
+from .fileprint import mark
 from .reaper import descendants
 
 __all__ = ["Proof", "waits_for_lock"]
@@ -21,7 +22,7 @@ class Proof:
     def __init__(self, image: Image, settle_s: float, now: float) -> None:
         self._settled_at = now + settle_s
         self._ready_file = _ready_file(image)
-        self._stale = self._mark()
+        self._stale = mark(self._ready_file)
         self._locked_since: float | None = None
 
     def restarted(self, now: float, settle_s: float) -> None:
@@ -40,7 +41,7 @@ class Proof:
 
     def look(self, now: float) -> tuple[str, str] | None:
         """("proven", how), ("failed", why), or None: not yet."""
-        if self._ready_file is not None and self._mark() not in (None, self._stale):
+        if self._ready_file is not None and mark(self._ready_file) not in (None, self._stale):
             return "proven", "ready_file"
         if now < self.due:
             return None
@@ -51,16 +52,6 @@ class Proof:
             self._locked_since = now
             return None
         return "failed", f"process {waiting} waits for a lock, perhaps one that the original holds"
-
-    def _mark(self) -> tuple[int, int] | None:
-        """Tells a file that was there before from one that the successor made."""
-        if self._ready_file is None:
-            return None
-        try:
-            found = os.stat(self._ready_file)
-        except (OSError, ValueError):
-            return None
-        return found.st_ino, found.st_mtime_ns
 
 
 def _ready_file(image: Image) -> bytes | None:

@@ -18,8 +18,10 @@ HOLD: dict[str, frozenset[str]] = {
 
 GUARD: dict[str, frozenset[str]] = {
     "": frozenset({"armed"}),
-    "armed": frozenset({"freezing", "thawed", "gone"}),
+    "armed": frozenset({"freezing", "saving", "thawed", "gone"}),
     "freezing": frozenset({"frozen", "armed"}),
+    "saving": frozenset({"saved", "gone"}),
+    "saved": frozenset({"ended"}),
     "frozen": frozenset({"holding", "thawed", "changed", "ended", "gone"}),
     "holding": frozenset({"frozen", "ended", "gone"}),
     "changed": frozenset({"holding", "thawed", "ended", "gone"}),
@@ -27,7 +29,10 @@ GUARD: dict[str, frozenset[str]] = {
     "ended": frozenset(),
     "gone": frozenset({"ended"}),
 }
-"""The source: `freezing` is written before the first process stops, so that the next guard finds them all."""
+"""The source: `freezing` is written before the first process stops, so that the next guard finds them all.
+
+`saving` is written before the original is asked to save its state and end; from there it runs until it ends by itself.
+"""
 
 
 class Machine:

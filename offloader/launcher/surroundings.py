@@ -7,6 +7,7 @@
 | file written | not the same file (scratch files below /tmp and the like: a note, they are made anew) |
 | file locked | the same file: the successor would meet the original's lock |
 | directory, device | missing, or may not be entered or opened |
+| directory with its saved state | not the same one, or that cannot be shown |
 | its terminal, opened as /dev/tty | always |
 | deleted file | nothing: no successor could find it, so a run from the start makes its own |
 """
@@ -47,6 +48,7 @@ class Surroundings(NamedTuple):
     devices: tuple[tuple[bytes, bool], ...] = ()
     terminal: bool = False
     tokens: tuple[Token, ...] = ()
+    state_in: tuple[tuple[bytes, bytes], ...] = ()  # directory, and the one at or above it that is there
 
     def shared(self) -> SharedDevices:
         """The file systems that are proven to be the source's too."""
@@ -55,7 +57,7 @@ class Surroundings(NamedTuple):
 
     def judge(self, shared: SharedDevices) -> tuple[list[Document], list[str]]:
         """Obstacles and notes for people."""
-        obstacles = [*self._programs(), *self._directories(), *self._devices()]
+        obstacles = [*self._programs(), *self._directories(), *self._state(), *self._devices()]
         notes: list[str] = []
         if self.terminal:
             seen = "it opened its terminal (/dev/tty) by itself; there is none on another node"
@@ -79,6 +81,13 @@ class Surroundings(NamedTuple):
         for path in self.directories:
             if not (os.path.isdir(path) and os.access(path, os.X_OK)):
                 yield obstacle("NO_DIRECTORY", f"{shown(path)} is not there, or its owner may not enter it", _SHARE)
+
+    def _state(self) -> Iterator[Document]:
+        found = {os.path.dirname(token.path) for token in self.tokens if token.device_here() is not None}
+        for directory, place in self.state_in:
+            if place not in found:
+                seen = f"its saved state is in {shown(directory)}, which is not the same directory on this node"
+                yield obstacle("NO_DIRECTORY", seen, _SHARE)
 
     def _devices(self) -> Iterator[Document]:
         for path, writable in self.devices:
@@ -153,6 +162,7 @@ def load(document: Document) -> Surroundings:
         directories=tuple(unpack_bytes(path) for path in document["directories"]),
         devices=tuple((unpack_bytes(one["path"]), bool(one["writable"])) for one in document["devices"]),
         terminal=bool(document["terminal"]),
+        state_in=tuple((unpack_bytes(one), unpack_bytes(place)) for one, place in document["state_in"]),
         tokens=tuple(Token(unpack_bytes(one["path"]), int(one["dev"]), one["content"]) for one in document["tokens"]),
     )
 

@@ -1,4 +1,6 @@
-"""`survey PID…` (source): what a job has in its hands, and tokens on the file systems that it uses.
+"""`survey [-] PID…` (source): what a job has in its hands, and tokens on the file systems that it uses.
+
+With `-` the first line of stdin names directories that the job's state is in: {"state_in": [base64…]}.
 
 `vouch` (source), a capsule on stdin: tokens where a job works whose original is gone.
 
@@ -14,11 +16,11 @@ import pwd
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
 from . import owner, proc
-from .capsule import Capsule, load
+from .capsule import Capsule, directories, load
 from .errors import LauncherError
 from .holdings import Holdings
 from .tokens import Tokens
@@ -29,8 +31,11 @@ __all__ = ["main", "main_vouch", "survey", "vouch"]
 _LONGEST_S = 60.0
 
 
-def survey(pids: list[int], tokens: Tokens) -> Document:
+def survey(pids: list[int], tokens: Tokens, state_in: Sequence[bytes] = ()) -> Document:
     """The document; becomes the owner of the first process, for good, before it writes anything.
+
+    `state_in`: directories that have to be the very same ones at the target; one that is not there yet stands for the
+    nearest one above it that is.
 
     Raises:
         LauncherError: NO_SUCH_PROCESS, UNREADABLE, IDENTITY_MISMATCH (its uid has no name here).
@@ -44,8 +49,19 @@ def survey(pids: list[int], tokens: Tokens) -> Document:
     except PermissionError as error:
         raise LauncherError("UNREADABLE", f"the job may not be read: {error.strerror}") from error
     owner.become(account)
-    tokens.place(_places(holdings, first))
-    return {**holdings.document(), "tokens": _documents(tokens)}
+    wanted = {directory: _existing(directory) for directory in state_in}
+    tokens.place(_places(holdings, [*wanted.values(), *first]))
+    return {**holdings.document(), "state_in": _pairs(wanted), "tokens": _documents(tokens)}
+
+
+def _pairs(wanted: Mapping[bytes, bytes]) -> list[list[str]]:
+    return [[pack_bytes(directory), pack_bytes(place)] for directory, place in wanted.items()]
+
+
+def _existing(directory: bytes) -> bytes:
+    while not os.path.isdir(directory) and directory not in {b"/", b""}:
+        directory = os.path.dirname(directory)
+    return directory
 
 
 def _account(pid: int) -> owner.Account:
@@ -79,8 +95,9 @@ def vouch(capsule: Capsule, tokens: Tokens) -> Document:
         raise LauncherError("IDENTITY_MISMATCH", wrong)
     owner.become(capsule.image)
     files = (os.path.dirname(stream.path) for stream in capsule.image.stdio.values() if stream.kind == "file")
-    tokens.place(dict.fromkeys([capsule.image.cwd, *files]))
-    return {**Holdings(()).document(), "tokens": _documents(tokens)}
+    wanted = {directory: _existing(directory) for directory in capsule.state_in}
+    tokens.place(dict.fromkeys([*wanted.values(), capsule.image.cwd, *files]))
+    return {**Holdings(()).document(), "state_in": _pairs(wanted), "tokens": _documents(tokens)}
 
 
 def _documents(tokens: Tokens) -> list[Document]:
@@ -89,9 +106,18 @@ def _documents(tokens: Tokens) -> list[Document]:
 
 def main(arguments: list[str]) -> None:
     """The verb `survey`."""
-    if not arguments or not all(argument.isdigit() for argument in arguments):
-        raise LauncherError("USAGE", "survey PID…")
-    _answer_and_wait(lambda tokens: survey([int(argument) for argument in arguments], tokens))
+    named, pids = arguments[:1] == ["-"], [argument for argument in arguments if argument != "-"]
+    if not pids or not all(argument.isdigit() for argument in pids):
+        raise LauncherError("USAGE", "survey [-] PID…")
+    state_in = _state_in(decode(sys.stdin.buffer.readline(LIMIT_BYTES))) if named else ()
+    _answer_and_wait(lambda tokens: survey([int(argument) for argument in pids], tokens, state_in))
+
+
+def _state_in(document: Document) -> tuple[bytes, ...]:
+    try:
+        return directories(document["state_in"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise LauncherError("BAD_MESSAGE", f"state_in: {error!r}") from error
 
 
 def main_vouch(arguments: list[str]) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from exporter.classify import ProcessClass
 from offloader.model.decisions import Decision, DecisionKind, NodeView, Reading, Snapshot
 from offloader.model.keeps import Keep
-from offloader.model.processes import Candidate, Identity, Process
+from offloader.model.processes import Candidate, Checkpointing, Identity, Process
 from offloader.model.reasons import Obstacle, Reason
 from offloader.model.resources import Capacity, Mode, Reservation, ReservationKind, Resource, Role, StrategyName, Truth
-from offloader.model.rules import Budgets, Policy, Rule, RuleMove, RuleSelect, Toggles
+from offloader.model.rules import Budgets, CheckpointPattern, Policy, Rule, RuleMove, RuleSelect, Toggles
 from offloader.model.work import Attempt, AttemptState, Completion, Job, JobState, Move, MoveState
 
 __all__ = [
@@ -21,6 +21,8 @@ __all__ = [
     "Budgets",
     "Candidate",
     "Capacity",
+    "CheckpointPattern",
+    "Checkpointing",
     "Completion",
     "Decision",
     "DecisionKind",

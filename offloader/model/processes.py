@@ -8,7 +8,21 @@ from exporter.classify import ProcessClass, command_of
 from offloader.model.reasons import Obstacle
 from offloader.model.resources import Capacity
 
-__all__ = ["Candidate", "Identity", "Process"]
+__all__ = ["Candidate", "Checkpointing", "Identity", "Process"]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpointing:
+    """How a job is asked to save its state and end, so that the same command line goes on from there.
+
+    `file` (absolute) is where it keeps its checkpoint, None where its exit code 85 says that it saved. `grace_s`: how
+    long it may take. `source`: who declared it, in words.
+    """
+
+    signal: int
+    file: bytes | None = None
+    grace_s: float = 60.0
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +72,9 @@ class Process:
     locked: frozenset[str] = frozenset()  # paths of files on which it holds a lock, or waits for one
     credentials: tuple[str, ...] = ()  # what it was seen to carry, in words: tickets, tokens, kernel keys
     licence_variables: frozenset[str] = frozenset()  # names, never values, of its variables that speak of licences
+    checkpoint_signal: str | None = None  # GRID_OFFLOAD_CHECKPOINT_SIGNAL of its environment, as it stands there
+    checkpoint_file: bytes | None = None  # GRID_OFFLOAD_CHECKPOINT_FILE, absolute
+    handled_signals: int = 0  # a bit each, 1 << number - 1: it has a handler, or waits for the signal
     session_terminal_pgid: int = -1  # foreground process group of its terminal, -1 without one
 
     @property
@@ -87,6 +104,8 @@ class Candidate:
     restart_safe: bool
     obstacles: tuple[Obstacle, ...] = ()  # never, by nobody
     owner_only: tuple[Obstacle, ...] = ()  # not in mode auto: the owner's own `move` passes over these
+    checkpointing: Checkpointing | None = None
+    no_checkpoint: Obstacle | None = None  # why it cannot be asked to save
     confidence: float = 0.5
     complexity: str = "medium"
 

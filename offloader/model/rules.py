@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from exporter.classify import ProcessClass
 from offloader.model.resources import Mode, Resource, StrategyName
 
-__all__ = ["LICENCE_VARIABLES", "LICENSED", "Budgets", "Policy", "Rule", "RuleMove", "RuleSelect", "Toggles"]
+__all__ = [
+    "LICENCE_VARIABLES",
+    "LICENSED",
+    "Budgets",
+    "CheckpointPattern",
+    "Policy",
+    "Rule",
+    "RuleMove",
+    "RuleSelect",
+    "Toggles",
+]
 
 
 LICENSED = (
@@ -55,6 +65,17 @@ class RuleSelect:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointPattern:
+    """How work of a kind is asked to save its state and end. `file`: its checkpoint, from the job's directory."""
+
+    signal: int
+    file: str | None = None
+    grace_s: float = 60.0
+    process_class: ProcessClass | None = None  # None: of every class
+    programs: tuple[str, ...] = ()  # program or script base names (globs); empty: all
+
+
+@dataclass(frozen=True, slots=True)
 class RuleMove:
     """How and where a rule may move what it chose."""
 
@@ -62,6 +83,7 @@ class RuleMove:
     backend: str = "ray"
     nodes: tuple[str, ...] = ()  # empty: every worker
     max_lost_work_s: float = 600.0
+    checkpoint: CheckpointPattern | None = None  # for jobs that do not say it themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +151,7 @@ class Policy:
     licensed: tuple[str, ...] = LICENSED
     licence_variables: tuple[str, ...] = LICENCE_VARIABLES
     credentials_bind: bool = True  # whether tickets and tokens of Kerberos, AFS and the kernel keep a job here
+    checkpoints: tuple[CheckpointPattern, ...] = ()  # the first that fits a job that does not say it itself
     budgets: Budgets = field(default_factory=Budgets)
     thresholds: Mapping[Resource, float] = field(
         default_factory=lambda: {Resource.CPU: 0.80, Resource.MEMORY: 0.70, Resource.GPU: 0.90}

@@ -24,7 +24,11 @@ _ACCOUNT = (b"HOME", b"USER", b"LOGNAME", b"SHELL", b"PATH", b"LANG")
 
 
 def compose(
-    capture: Mapping[str, Any], move: Move, plan: MovePlan, shared: Sequence[Sequence[int]] = ()
+    capture: Mapping[str, Any],
+    move: Move,
+    plan: MovePlan,
+    shared: Sequence[Sequence[int]] = (),
+    state_in: Sequence[bytes] = (),
 ) -> dict[str, Any]:
     """The capsule of one attempt.
 
@@ -33,6 +37,7 @@ def compose(
         move: whose target and epoch it is for.
         plan: what was asked for: additional variables, GPUs, whether state travels.
         shared: file systems that both nodes see: device number at the source, at the target.
+        state_in: directories that it goes on from.
     """
     additions = {
         **plan.env,
@@ -51,6 +56,7 @@ def compose(
         "pass_env": ["CUDA_VISIBLE_DEVICES"] if plan.candidate.needs.gpus else [],
         "process": process_part(capture, plan),
         "shared": [list(pair) for pair in shared],
+        "state_in": [base64.b64encode(directory).decode() for directory in state_in],
     }
 
 

@@ -11,11 +11,12 @@ import signal
 from dataclasses import replace
 
 from offloader.errors import JournalError
-from offloader.jobs.aftermath import Circumstances, Ending, Step, ending_of, following, launches, tries
+from offloader.jobs.aftermath import ORIGINAL, Circumstances, Ending, Step, ending_of, following, launches, tries
 from offloader.model import Attempt, AttemptState, Completion, Job, JobState, Move
 from offloader.moves.failures import STOPPERS
 from offloader.moves.follow import Ended, Follower
 from offloader.moves.incidents import IncidentKind
+from offloader.moves.late import LateSaver
 from offloader.moves.origin import Origin
 from offloader.moves.persist import surely
 from offloader.moves.relaunch import LOCAL
@@ -83,6 +84,8 @@ class Custody:
     async def _live(self, attempt: Attempt) -> Ended | None:
         """How the attempt ended; None: it runs now, look again."""
         match attempt.state:
+            case AttemptState.RUNNING if attempt.backend == ORIGINAL:
+                return await LateSaver(self._ward.move, self._tools).run()
             case AttemptState.RUNNING:
                 return await self._follow(attempt)
             case AttemptState.ENDED:
@@ -136,7 +139,7 @@ class Custody:
         if self._ward.cancelled and ended.ending is not Ending.SUCCEEDED:
             return Step.CANCEL
         attempts = (*(one for one in self._ward.attempts() if one.epoch != over.epoch), over)
-        at_source, lived_s = over.backend == LOCAL, (over.ended_t or 0.0) - over.started_t
+        at_source, lived_s = over.backend in (LOCAL, ORIGINAL), (over.ended_t or 0.0) - over.started_t
         seen = Circumstances(
             at_source=at_source,
             lived_s=lived_s if over.pid is not None else 0.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from offloader.errors import NodeUnreachable
-from offloader.model import Identity, Move, Reason
+from offloader.model import Checkpointing, Completion, Identity, Move, Reason
 from offloader.moves.agent import Agent, VerbFailed
 from offloader.moves.failures import Stopped
 from offloader.moves.link import Link, LinkLost
@@ -20,7 +21,7 @@ __all__ = ["Guard"]
 
 _BEAT_S = 3.0
 _CONFIRM_S = 5.0
-_NOT_HELD_BACK = frozenset({"armed", "thawed"})
+_NOT_HELD_BACK = frozenset({"armed", "saving", "thawed"})
 
 
 class Guard:
@@ -36,6 +37,8 @@ class Guard:
         self._asked = 0
         self._heard: dict[int, asyncio.Future[str]] = {}
         self.state = "absent"
+        self.completion = Completion()
+        """How an original ended that was asked to save, as far as that is known."""
 
     async def arm(self, identities: Sequence[Identity]) -> None:
         """Start the guard for these processes. Raises Stopped(ORIGINAL_GONE | …), NodeUnreachable, VerbFailed."""
@@ -73,6 +76,37 @@ class Guard:
             raise Stopped(_reason(event, Reason.FREEZE_FAILED), str(event.get("detail", "it could not be frozen")))
         self._beat = asyncio.create_task(self._beating(), name=f"guard of {self._move.id}")
         return event
+
+    async def checkpoint(self, how: Checkpointing) -> str:
+        """Ask the job to save its state and end; returns by what it showed that it did.
+
+        Raises: Stopped(NO_CHECKPOINT): it was not asked. Stopped(NOT_SAVED): it has not saved, or not yet; from the
+            moment it was asked somebody has to follow it (`ended`). Stopped(ORIGINAL_GONE): it ended by itself.
+        """
+        file = base64.b64encode(how.file).decode() if how.file is not None else None
+        await self._linked().send({"do": "checkpoint", "signal": how.signal, "grace_s": how.grace_s, "file": file})
+        limit_s = how.grace_s + self._timings.end_s
+        event = await self._linked().expect("saved", "gone", "failed", timeout_s=limit_s)
+        if event["event"] == "failed":
+            raise Stopped(_reason(event, Reason.NOT_SAVED), str(event.get("detail", "it did not save its state")))
+        self._over(event)
+        if self.state == "gone":
+            raise Stopped(Reason.ORIGINAL_GONE, f"it {_words(self.completion)} before it had saved its state")
+        if event.get("how") == "failed":
+            raise Stopped(Reason.NOT_SAVED, f"it {_words(self.completion)} instead of saving its state")
+        return str(event.get("how", ""))
+
+    async def ended(self, within_s: float) -> bool:
+        """Whether an original that was asked to save has ended by then, in whatever way: see `state`, `completion`.
+
+        Raises LinkLost.
+        """
+        if self.state not in ("saved", "gone"):
+            try:
+                self._over(await self._linked().expect("saved", "gone", timeout_s=within_s))
+            except TimeoutError:
+                return False
+        return True
 
     async def record_files(self) -> int:
         """Remember the writable files of the frozen job, for the comparison of a roll-back."""
@@ -115,19 +149,23 @@ class Guard:
 
         Asked once more after a lost answer, the watchdog may have acted by that rule meanwhile: all its ends will do.
         """
-        await self._ask("unhold", "frozen", "changed", "thawed", "gone", timeout_s=self._timings.own_s)
+        await self._ask("unhold", "frozen", "changed", "thawed", "gone", "saved", timeout_s=self._timings.own_s)
 
     async def thaw(self) -> tuple[str, ...]:
-        """Let the original run again. Returns the files that changed meanwhile: not empty means it is still frozen."""
-        event = await self._ask("thaw", "thawed", "changed", "gone", "failed", timeout_s=self._timings.end_s)
+        """Let the original run again. Returns the files that changed meanwhile: not empty means it is still frozen.
+
+        One that was asked to save is not held back: afterwards `state` is *saving* (it runs), *saved* or *gone*.
+        """
+        answers = ("thawed", "changed", "gone", "saving", "saved", "failed")
+        event = await self._ask("thaw", *answers, timeout_s=self._timings.end_s)
         if event["event"] == "failed":
             raise Stopped(_reason(event, Reason.WATCHDOG_LOST), str(event.get("detail", "it could not be thawed")))
         await self._stop_beat()
         match event["event"]:
             case "changed":
                 return tuple(str(name) for name in event.get("files", ())) or ("(unnamed)",)
-            case "gone":
-                self.state = "gone"
+            case "gone" | "saving" | "saved":
+                self._over(event)
         return ()
 
     async def end(self) -> None:
@@ -159,7 +197,11 @@ class Guard:
         self._link = await self._agent.link(self._directory)
         self._link.on("alive", self._hear)
         hello = await self._link.expect("hello", timeout_s=self._timings.verb_s)
-        self.state = str(hello.get("state", "armed"))
+        self._over({**hello, "event": hello.get("state", "armed")})
+
+    def _over(self, event: dict[str, Any]) -> None:
+        self.state = str(event["event"])
+        self.completion = Completion(event.get("exit_code"), event.get("signal"))
 
     async def _hear(self, answer: dict[str, Any]) -> None:
         heard = self._heard.get(answer["seq"])
@@ -192,3 +234,9 @@ class Guard:
 def _reason(event: dict[str, Any], default: Reason) -> Reason:
     code = str(event.get("reason", ""))
     return Reason(code) if code in Reason.__members__ else default
+
+
+def _words(completion: Completion) -> str:
+    if completion.exit_code is not None:
+        return f"ended with exit code {completion.exit_code}"
+    return f"was ended by signal {completion.signal}" if completion.signal is not None else "ended"

@@ -37,7 +37,7 @@ class Handoff(InFlight):
         self._forward: asyncio.Task[None] | None = None
         self._interruption: Stopped | None = None
         self._irrevocable = move.state in (MoveState.OWNING, MoveState.OWNED, MoveState.ENDED, MoveState.DONE)
-        self._frozen_at = 0.0
+        self._frozen_at = 0.0  # or ended, having saved
         self._downtime_s: float | None = None  # from the freeze to the successor's first instruction
 
     def interrupt(self, reason: Reason, detail: str) -> bool:
@@ -91,10 +91,15 @@ class Handoff(InFlight):
         self._reserve(plan)
         await self._submit(plan)
         await self._hold()
-        await self._freeze(plan)
+        await self._arm(plan)
+        if strategy.freezes:
+            await self._freeze()
         self._doing = "saving the original's state"
-        await strategy.save(self.guard)
-        self.to(MoveState.SAVED)
+        self._may_go_on()
+        saved = await strategy.save(self.guard, plan.candidate)
+        if not strategy.freezes:
+            self._frozen_at = self.tools.clock.boottime()
+        self.to(MoveState.SAVED, detail=saved)
         await self._go(strategy.settle_s(plan.candidate.age_s))
         self._commit_to_owning()
         await self._finish()
@@ -103,7 +108,8 @@ class Handoff(InFlight):
         self._doing = "preflight"
         found = await self.tools.preflight.examine(plan, self.move)
         self._refuse(found.obstacles)
-        capsule = json.dumps(compose(found.capture, self.move, plan, found.shared)).encode()
+        state_in = self.tools.strategies[plan.strategy].state_in(plan.candidate, found.capture)
+        capsule = json.dumps(compose(found.capture, self.move, plan, found.shared, state_in)).encode()
         self.tools.store.set_fact(self.move.id, origin.FACT, origin.of(plan.candidate, found.capture).document())
         self.tools.capsules.put(self.move.job, capsule)
         await self.successor.place(capsule)
@@ -153,10 +159,13 @@ class Handoff(InFlight):
         backend, node = self.tools.backends[self.move.backend], self.tools.agents[self.move.target].node
         return await not_coming(backend, self.move.submission_id, node)
 
-    async def _freeze(self, plan: MovePlan) -> None:
-        self._doing = "freezing the original"
+    async def _arm(self, plan: MovePlan) -> None:
+        self._doing = "guarding the original"
         self._may_go_on()
         await self.guard.arm([member.identity for member in plan.candidate.members])
+
+    async def _freeze(self) -> None:
+        self._doing = "freezing the original"
         self._may_go_on()
         self._frozen_at = self.tools.clock.boottime()
         event = await self.guard.freeze()
@@ -220,7 +229,7 @@ class Handoff(InFlight):
 
     async def _adopted_holding(self) -> bool:
         await self._again(self.guard.adopt)
-        return self.guard.state in ("holding", "gone")
+        return self.guard.state in ("holding", "gone", "saved")
 
     async def _end(self) -> None:
         self._doing = "ending the original"

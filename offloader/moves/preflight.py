@@ -6,9 +6,10 @@ capsule goes to the target's `check` by stdin, tokens on shared file systems liv
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from offloader.backends.base import Backend
@@ -65,16 +66,22 @@ class Preflight:
         reused = differences(capture, plan.candidate)
         if reused:
             return Findings(capture, reused)
-        own = self._strategies[plan.strategy].obstacles(plan.candidate, capture)
+        strategy = self._strategies[plan.strategy]
+        own = strategy.obstacles(plan.candidate, capture)
         others = [member.pid for member in plan.candidate.members if member.pid != move.identity.pid]
-        async with source.answering("survey", *map(str, (move.identity.pid, *others))) as survey:
+        state_in = [base64.b64encode(one).decode() for one in strategy.state_in(plan.candidate, capture)]
+        pids = map(str, (move.identity.pid, *others))
+        said = json.dumps({"state_in": state_in}).encode()
+        async with source.answering("survey", "-", *pids, said=said) as survey:
             asked = {
                 "capsule": compose(capture, move, plan),
                 "survey": survey,
                 "memory_bytes": plan.candidate.needs.memory_bytes,
             }
             there = await self._at_target(move.target, json.dumps(asked).encode())
-        return _findings(capture, (*own, *await self._of_backend(move.backend, move.target)), there)
+        found = _findings(capture, (*own, *await self._of_backend(move.backend, move.target)), there)
+        left = tuple(one for one in found.obstacles if one.reason not in strategy.lifts)
+        return replace(found, obstacles=left)
 
     async def again(self, capsule: dict[str, Any], source: str, attempt: Attempt) -> Findings:
         """For a job whose original is gone: what the target lacks for its capsule alone.

@@ -7,6 +7,7 @@ import logging
 from dataclasses import replace
 
 from offloader.errors import ExternalError, JournalError
+from offloader.jobs.aftermath import ORIGINAL
 from offloader.model import Attempt, AttemptState, Move, MoveState, Reason
 from offloader.moves.failures import STOPPERS, Stopped, stopped_by
 from offloader.moves.in_flight import InFlight
@@ -17,6 +18,8 @@ __all__ = ["roll_back"]
 
 log = logging.getLogger(__name__)
 
+_NEXT = -1  # in place of an epoch that is not known yet
+
 
 async def roll_back(flight: InFlight, stopped: Stopped) -> Move:
     """Successor confirmed dead, original running again, nothing reserved. Returns the move in its final state."""
@@ -26,7 +29,10 @@ async def roll_back(flight: InFlight, stopped: Stopped) -> Move:
         return await _end_against_all_odds(flight)
     state, detail = await _revive(flight, stopped)
     await _withdraw(flight)
-    await flight.guard.quit()
+    if flight.guard.state == "saving":
+        await flight.guard.leave()  # it is asked on by whoever follows the original
+    else:
+        await flight.guard.quit()
     await _conclude(flight, state, stopped.reason, detail)
     return flight.move
 
@@ -50,6 +56,8 @@ async def _try_to_revive(flight: InFlight, stopped: Stopped) -> tuple[MoveState,
     if guard.state == "ended":  # a roll-back before this one got so far, and perhaps no further
         return await _restart_here(flight, "the successor had changed its files")
     changed = await guard.thaw()
+    if guard.state in ("saving", "saved"):
+        return await _asked_to_save(flight, stopped)
     if changed:
         await guard.end()
         # The successor wrote to them: thawed onto what it left, the original would corrupt them.
@@ -57,6 +65,14 @@ async def _try_to_revive(flight: InFlight, stopped: Stopped) -> tuple[MoveState,
     if guard.state == "gone":
         return await _without_original(flight, stopped)
     return MoveState.ROLLED_BACK, stopped.detail
+
+
+async def _asked_to_save(flight: InFlight, stopped: Stopped) -> tuple[MoveState, str]:
+    """It has ended, and goes on from what it saved; or it runs, and may do so at any time: then it is followed."""
+    if flight.guard.state == "saved":
+        return await _restart_here(flight, f"{stopped.detail}; the original had ended when it was asked to save")
+    await surely(flight.tools, "an original that was asked to save", _watch_original, flight)
+    return MoveState.ROLLED_BACK, f"{stopped.detail}; when it saves and ends, it is started again here"
 
 
 async def _without_original(flight: InFlight, stopped: Stopped) -> tuple[MoveState, str]:
@@ -79,11 +95,23 @@ async def _restart_here(flight: InFlight, why: str) -> tuple[MoveState, str]:
 
 
 def _add_attempt_here(flight: InFlight) -> None:
-    """Unless a roll-back before this one did."""
-    store, move, now = flight.tools.store, flight.move, flight.tools.clock.time()
-    newest = store.attempts(move.job)[-1].epoch
-    if newest == move.to_epoch:
-        store.save_attempt(Attempt(move.job, newest + 1, "", LOCAL, None, None, AttemptState.PENDING, now))
+    now = flight.tools.clock.time()
+    _add(flight, Attempt(flight.move.job, _NEXT, "", LOCAL, None, None, AttemptState.PENDING, now))
+
+
+def _watch_original(flight: InFlight) -> None:
+    """From when it was asked to save, the original is in our care: it may end at any time because of that."""
+    move, store = flight.move, flight.tools.store
+    began = next(one.started_t for one in store.attempts(move.job) if one.epoch == move.from_epoch)
+    pid = move.identity.pid
+    _add(flight, Attempt(move.job, _NEXT, move.source, ORIGINAL, None, pid, AttemptState.RUNNING, began))
+
+
+def _add(flight: InFlight, attempt: Attempt) -> None:
+    """As the job's next one, unless a roll-back before this one did."""
+    newest = flight.tools.store.attempts(flight.move.job)[-1].epoch
+    if newest == flight.move.to_epoch:
+        flight.tools.store.save_attempt(replace(attempt, epoch=newest + 1))
 
 
 async def _withdraw(flight: InFlight) -> None:

@@ -233,6 +233,7 @@ def test_scan_shows_why_not_and_names_cannot_reach_the_terminal(controller, comm
             "usage": {"cores": 1.5, "memory_bytes": 3e9},
             "age_s": 4000.0,
             "target": None,
+            "strategy": "restart",
             "confidence": 0.5,
             "complexity": "low",
             "reason": "LISTENER",

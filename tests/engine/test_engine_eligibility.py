@@ -213,6 +213,7 @@ def test_every_reason_of_selection_placement_and_guard_has_a_remedy():
         Reason.SUBMIT_FAILED,
         Reason.HOLD_TIMEOUT,
         Reason.FREEZE_FAILED,
+        Reason.NOT_SAVED,
         Reason.ORIGINAL_GONE,
         Reason.LAUNCH_FAILED,
         Reason.NOT_PROVEN,

@@ -44,8 +44,11 @@ def test_what_follows(ending, changes, step):
 
 
 def test_every_chain_of_endings_comes_to_an_end():
-    """Whatever happens to it again and again, a job is over after some thirty attempts."""
-    for endings in itertools.product(Ending, repeat=2):
+    """Whatever happens to it again and again, a job is over after some thirty attempts.
+
+    That it saved ends the original alone, once.
+    """
+    for endings in itertools.product(set(Ending) - {Ending.SAVED}, repeat=2):
         launched, tried, at_source = 1, 0, False
         for count, ending in enumerate(itertools.cycle(endings)):
             step = following(ending, seen(launches=launched, tries=tried, at_source=at_source))

@@ -237,6 +237,16 @@ class Bench:
         identities = [proc.identity(pid) for pid in pids]
         return {"move": self.move, "job": self.job, "epoch": 1, "identities": identities, **config}
 
+    def roles(self, directory: Path) -> list[int]:
+        """The processes of the role in that directory: of a guard's two, its keeper first."""
+        found = []
+        for stat in proc.all_stats():
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{stat.pid}/cmdline").read_bytes().split(b"\0")
+                if not stat.dead and os.fsencode(directory) in words:
+                    found.append(stat.pid)
+        return sorted(found, reverse=True)  # the keeper is the younger one
+
     # --- the end ---
 
     def close(self) -> None:

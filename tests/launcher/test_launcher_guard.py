@@ -302,9 +302,9 @@ def test_a_killed_guard_is_followed_by_its_keeper(bench, counter, eventually, wa
 def test_guard_and_keeper_killed_a_new_guard_takes_over(bench, counter, eventually, way):
     """`guard DIR` with nothing on stdin: what was frozen is found, and can still be ended or thawed."""
     directory, *_ = _frozen(bench, [counter.pid], ways=[way])
-    for pid in _processes_of(directory):
+    for pid in bench.roles(directory):
         os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not _processes_of(directory))
+    eventually(lambda: not bench.roles(directory))
     assert not counter.runs()
     assert bench.verb("guard", directory)["guard_pid"]
     link = bench.link(directory, hello="frozen")
@@ -312,16 +312,6 @@ def test_guard_and_keeper_killed_a_new_guard_takes_over(bench, counter, eventual
     link.expect("ended")
     assert counter.process.wait(10) == -signal.SIGKILL
     assert bench.cgroups() == []
-
-
-def _processes_of(directory: Path) -> list[int]:
-    """The guard and its keeper."""
-    found = []
-    for stat in proc.all_stats():
-        with contextlib.suppress(OSError):
-            if not stat.dead and os.fsencode(directory) in Path(f"/proc/{stat.pid}/cmdline").read_bytes().split(b"\0"):
-                found.append(stat.pid)
-    return sorted(found, reverse=True)  # the keeper is the younger one
 
 
 def test_taking_over_where_nothing_was_says_so(bench):
@@ -332,7 +322,7 @@ def test_taking_over_where_nothing_was_says_so(bench):
 def test_a_half_done_freeze_is_undone_by_the_next_guard(bench, counter):
     """Killed between freezing and its state file: the next one finds the cgroup, thaws, and is armed again."""
     directory, _guard, _link, _ = _frozen(bench, [counter.pid])
-    for pid in _processes_of(directory):
+    for pid in bench.roles(directory):
         os.kill(pid, signal.SIGKILL)
     state = json.loads((directory / "state.json").read_text())
     (directory / "state.json").write_text(json.dumps({**state, "state": "freezing"}))
@@ -446,7 +436,7 @@ def test_nothing_is_frozen_that_could_not_be_found_again(bench, counter):
 def test_an_idle_guard_leaves_and_a_frozen_one_never_does(bench, counter, eventually):
     """Armed and unlinked it ends by itself; with frozen processes not even SIGTERM ends it."""
     directory, _guard = bench.guard([counter.pid], unlinked_s=0.3)
-    eventually(lambda: not _processes_of(directory), "an armed guard that nobody wants ends")
+    eventually(lambda: not bench.roles(directory), "an armed guard that nobody wants ends")
     answer = bench.verb("guard", directory, stdin=bench.guard_config([counter.pid], unlinked_s=0.3))
     link = bench.link(directory, hello="armed")
     link.send(do="freeze")
@@ -472,7 +462,7 @@ def test_the_guard_outlives_its_starters_cgroup(bench, counter, eventually):
     config = json.dumps(bench.guard_config([counter.pid])).encode()
     answer = json.loads(subprocess.run(starter, input=config, capture_output=True, check=True).stdout)
     assert (service / "cgroup.procs").read_text() == ""
-    assert len(_processes_of(directory)) == 2
+    assert len(bench.roles(directory)) == 2
     assert hierarchy.of(answer["guard_pid"]) == Path(hierarchy.mount)
 
 

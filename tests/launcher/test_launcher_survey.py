@@ -260,7 +260,7 @@ def test_an_ended_process_or_no_number_is_refused(bench):
     assert bench.verb("survey")["error"] == "USAGE"
 
 
-NOTHING_IN_HAND = {"terminal": False} | {
+NOTHING_IN_HAND = {"state_in": [], "terminal": False} | {
     kind: [] for kind in ("files", "programs", "libraries", "directories", "devices", "tokens")
 }
 PASSWD = "root:x:0:0::/root:/bin/sh\n{name}:x:1001:1001::/:/bin/sh\n"
@@ -376,3 +376,47 @@ def test_a_job_that_runs_no_more_is_vouched_for_from_its_capsule(bench):
         private = f"mount -t tmpfs -o size=128M none {cwd}; touch {cwd}/out"
         assert codes(elsewhere(bench, private, asked)) == ["NO_FILE"]
     assert not tokens(cwd)
+
+
+def with_state_in(bench, directory, setup, verb="survey"):
+    """What preflight says of a job whose state is in that directory, on a node that differs by `setup`."""
+    process = bench.sleeper(cwd=bench.root)
+    packed = [pack_bytes(os.fsencode(directory))]
+    capsule = {**bench.capsule(process.pid), "shared": [], "state_in": packed}
+    said = {"state_in": packed} if verb == "survey" else capsule
+    arguments = ["survey", "-", str(process.pid)] if verb == "survey" else ["vouch"]
+    role = subprocess.Popen(
+        [PYTHON, "-I", bench.launcher, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=bench.environment(),
+        cwd="/",
+    )
+    try:
+        role.stdin.write(json.dumps(said).encode() + b"\n")
+        role.stdin.flush()
+        survey = json.loads(role.stdout.readline())
+        return elsewhere(bench, setup, {"capsule": capsule, "survey": survey})["obstacles"]
+    finally:
+        role.stdin.close()
+        role.stdout.close()
+        role.wait(20)
+
+
+@pytest.mark.parametrize("verb", ["survey", "vouch"])
+@pytest.mark.parametrize("there", [True, False], ids=["there", "to be made"])
+def test_a_job_goes_on_only_where_its_saved_state_is_the_very_same(bench, verb, there):
+    """A directory of the same name would let it begin anew, and nobody would notice."""
+    place = bench.root / "place"
+    state = place / "state"
+    (state if there else place).mkdir(parents=True)
+    assert with_state_in(bench, state, "true", verb) == []
+    (found,) = with_state_in(bench, state, f"mount -t tmpfs none {place} && mkdir {state}", verb)
+    assert found["reason"] == "NO_DIRECTORY"
+    assert "saved state" in found["seen"]
+    assert str(state) in found["seen"]
+
+
+def test_directories_of_state_are_absolute(bench):
+    answer = bench.verb("survey", "-", bench.sleeper().pid, stdin={"state_in": [pack_bytes(b"relative")]})
+    assert answer["error"] == "BAD_MESSAGE"

@@ -22,7 +22,7 @@ from offloader.moves.plan import Timings
 # --- the source ---------------------------------------------------------------------------------------------------
 
 ICE = ("frozen", "holding", "changed")
-RUNNING = ("armed", "thawed")
+RUNNING = ("armed", "saving", "thawed")
 
 
 class Original:
@@ -69,6 +69,29 @@ class Original:
         return {}
 
 
+class Asked:
+    """A job that is asked to save, where it handles the signal."""
+
+    request = None
+
+    def __init__(self, original):
+        self._original = original
+
+    def begin(self, _members, _request):
+        if self._original.fails:
+            raise LauncherError("NO_CHECKPOINT", "none of its processes handles it")
+        return self
+
+    def ask(self):
+        pass
+
+    def memory(self):
+        return None
+
+    def told(self):
+        return {}
+
+
 def real_guard(tmp_path, state, original):
     """One in the middle of its life, without sockets and signals."""
     guard = Guard.__new__(Guard)
@@ -77,6 +100,7 @@ def real_guard(tmp_path, state, original):
     guard._members = original
     guard._machine = Machine(GUARD, state)
     guard._freezer = original if state in ICE else None
+    guard._saving = Asked(original)
     guard._recorded, guard._took_s, guard._contact_until, guard._watched = [], 0.0, 0.0, None
     guard._server = SimpleNamespace(send=lambda _document: None)
     return guard
@@ -85,9 +109,11 @@ def real_guard(tmp_path, state, original):
 def what_the_guard_does(guard, do):
     """Its answer as the controller sees it."""
     try:
-        answer = guard._answer(do, {"do": do, "seq": 1})
+        answer = guard._answer(do, {"do": do, "seq": 1, "signal": 10})
     except LauncherError:
         return "failed"
+    if answer is None:
+        return ""
     return answer["state"] if do == "alive" else answer["event"]
 
 
@@ -100,9 +126,9 @@ def consistent(state, original):
 GUARD_CASES = [
     (state, original, do, wrote)
     for state, original, do, wrote in itertools.product(
-        (*ICE, *RUNNING, "ended", "gone"),
+        (*ICE, *RUNNING, "saved", "ended", "gone"),
         ("run", "ice", "doomed", "end"),
-        ("freeze", "record", "alive", "hold", "unhold", "thaw", "end"),
+        ("freeze", "checkpoint", "record", "alive", "hold", "unhold", "thaw", "end"),
         (False, True),
     )
     if consistent(state, original)
@@ -124,6 +150,7 @@ def test_the_models_guard_does_what_the_guard_does(monkeypatch, tmp_path, case):
     for fails in (False, True):
         process = Original(original, fails)
         monkeypatch.setattr(guard_module.freezer, "candidates", lambda _name, _ways, way=process: [way])
+        monkeypatch.setattr(guard_module.saving.Saving, "begin", Asked(process).begin)
         guard = real_guard(tmp_path, state, process)
         done.add((what_the_guard_does(guard, do), guard._state, process.state))
     assert done == said

@@ -26,6 +26,7 @@ from offloader.adapters.commands import LocalHost
 from offloader.adapters.journal import Journal
 from offloader.adapters.newcomers import NewcomerSource
 from offloader.backends.fake import FakeBackend
+from offloader.daemon.actuators import RecordingActuator
 from offloader.jobs.ids import UlidFactory
 from offloader.model import (
     Attempt,
@@ -45,7 +46,7 @@ from offloader.moves.agent import Agent
 from offloader.moves.incidents import Incident
 from offloader.moves.mover import Mover
 from offloader.moves.plan import MoveNode, MovePlan, Timings
-from offloader.moves.preflight import Preflight
+from offloader.moves.preflight import Findings, Preflight
 from offloader.moves.tools import Place, Tools
 from offloader.strategies import STRATEGIES
 
@@ -213,6 +214,11 @@ def candidate_of(pid: int) -> Candidate:
     )
     need = Capacity(cores=0.2, memory_bytes=1 << 20)
     return Candidate(process, (process,), "head", need, need, age_s=10.0, restart_safe=True)
+
+
+async def rehearsed(world: World, plan: MovePlan) -> Findings:
+    """As `move --dry-run` does it."""
+    return await RecordingActuator(world.tools.clock.time, world.tools.preflight.examine).rehearse(plan)
 
 
 def build(root: Path, witness: Witness, journal: Journal, backend: FakeBackend) -> World:

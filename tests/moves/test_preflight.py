@@ -5,9 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from moves_world import candidate_of, wait_for
+from moves_world import candidate_of, rehearsed, wait_for
 
-from offloader.daemon.actuators import RecordingActuator
 from offloader.errors import NodeUnreachable
 from offloader.launcher.tokens import PREFIX
 from offloader.model import Capacity, Reason
@@ -21,11 +20,6 @@ fcntl.flock(file, fcntl.LOCK_EX)
 open("up", "w").close()
 time.sleep(600)
 """
-
-
-async def rehearsed(world, plan):
-    """As `move --dry-run` does it."""
-    return await RecordingActuator(world.tools.clock.time, world.tools.preflight.examine).rehearse(plan)
 
 
 def everything(world) -> set[Path]:

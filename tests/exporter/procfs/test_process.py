@@ -18,7 +18,7 @@ def test_facts_of_a_process(proc):
     assert (facts.exe, facts.cwd) == ("/usr/bin/python3.11", "/home/alice/work")
     assert (facts.swap, facts.cpu_ticks, facts.start_time) == (65536 << 10, 364000, 50000)
     assert facts.cgroups[0].path == "/user.slice/user-4242.slice/session-1.scope"
-    assert facts.status.ignored_signals == 1  # SIGHUP: bit 0
+    assert facts.status.handled_signals == 0x4202  # INT and TERM handled, USR1 blocked; HUP handled once, ignored now
 
 
 def test_environment_descriptors_limits(proc):
