@@ -40,9 +40,19 @@ WHOLE = (
     Case("once-more", "a job that moves twice, or is started again", attempts=2),
     Case("checkpoint", "one move of a job that is asked to save and end", lease=2, strategy="checkpoint"),
     Case("checkpoint-twice", "the same, with a second try or a start again", attempts=2, strategy="checkpoint"),
+    Case("live", "one move of a job that is copied as it is", lease=2, strategy="live"),
+    Case("live-twice", "the same, with a second try or a start again", attempts=2, strategy="live"),
     Case("late-own", "a job that moves while the first try's own is on its way", attempts=2, again=True),
 )
 """The protocol with all of its safeguards."""
+
+_STRATEGIES = {
+    "saving_first": "checkpoint",
+    "saved_first": "checkpoint",
+    "watched": "checkpoint",
+    "restored_stopped": "live",
+}
+"""By which strategy a safeguard is needed; the others are by every one."""
 
 WITHOUT = tuple(
     Case(
@@ -52,7 +62,7 @@ WITHOUT = tuple(
         attempts=2 if safeguard in ("fence", "epoch") else 1,
         lease=2 if safeguard == "lease_from_question" else 1,
         again=safeguard == "epoch",
-        strategy="checkpoint" if safeguard in ("saving_first", "saved_first", "watched") else "restart",
+        strategy=_STRATEGIES.get(safeguard, "restart"),
     )
     for safeguard, text in SAFEGUARDS.items()
 )

@@ -11,6 +11,7 @@ from _model.rollback import roll_back
 from _model.source import adopted, asked
 from _model.world import (
     ABORTED,
+    CONT,
     EXITED,
     FAILED,
     GO,
@@ -18,6 +19,7 @@ from _model.world import (
     OWN,
     OWNED,
     PROVEN,
+    RUNS,
     Rules,
     Step,
     World,
@@ -28,22 +30,22 @@ from _model.world import (
 __all__ = ["BEFORE_OWNING", "forward", "resumed"]
 
 BEFORE_OWNING = (
-    "place", "preflighted", "reserved", "queued", "submit", "hello", "held", "arm", "freeze", "frozen", "record",
-    "ask to save", "saving", "saved", "go", "send_go", "launched", "prove", "proven", "owning",
+    "place", "preflighted", "reserved", "queued", "submit", "hello", "held", "arm", "freeze", "frozen", "keep",
+    "record", "dump", "ask to save", "saving", "saved", "go", "send_go", "launched", "prove", "proven", "owning",
 )  # fmt: skip
 JOURNALLED = {
     "preflighted": "reserved",
     "reserved": "queued",
     "queued": "submit",
     "held": "arm",
-    "frozen": "record",
+    "frozen": "keep",
     "saved": "go",
     "go": "send_go",
     "proven": "owning",
     "owning": "hold",
 }
 """Steps that only write the state of their own name down, and what comes next."""
-SURELY = {"owned": "end", "ended": "quit", "done": "settle"}
+SURELY = {"owned": "end", "ended": "continue", "done": "settle"}
 """Past ownership a journal that fails delays; it undoes nothing."""
 HELD = ("holding", "gone", "saved")
 """Of a guard that was reached anew: the original will not run unless somebody lifts HOLD."""
@@ -71,7 +73,7 @@ def resumed(world: World, rules: Rules) -> World:
             "unknown": "own",
         }  # fmt: skip
         return world._replace(at=at.get(world.record, world.record))
-    past = {"owning": "hold" if rules.has("hold") else "own", "owned": "end", "ended": "quit"}
+    past = {"owning": "hold" if rules.has("hold") else "own", "owned": "end", "ended": "continue"}
     return world._replace(at=past.get(world.journal, "back"))
 
 
@@ -91,6 +93,8 @@ def _step(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
         case "freeze":
             for answer, after in asked(world, "freeze", rules):
                 yield f"freeze: {answer or 'no answer'}", after._replace(at="frozen" if answer == "frozen" else "back")
+        case "keep":
+            yield "frozen", world._replace(at="dump" if rules.strategy == "live" else "record")
         case "ask to save":
             for answer, after in asked(world, "checkpoint", rules):
                 then = "back" if answer else "saving"
@@ -100,6 +104,9 @@ def _step(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
         case "record":
             for answer, after in asked(world, "record", rules):
                 yield f"record: {answer or 'no answer'}", after._replace(at="saved" if answer == "recorded" else "back")
+        case "dump":
+            for answer, after in asked(world, "dump", rules):
+                yield f"dump: {answer or 'no answer'}", after._replace(at="saved" if answer == "dumped" else "back")
         case "send_go":
             yield "send go", sent(world, GO)._replace(at="launched", grants=world.link)
         case "launched":
@@ -108,6 +115,14 @@ def _step(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
             yield from _expect(world, PROVEN, "proven")
         case "hold" | "hold again" | "own" | "asked to own" | "unhold" | "end":
             yield from _past_ownership(world, rules)
+        case "continue" if world.attempt.live:
+            yield from _continue(world, rules)
+        case "asked to continue":
+            if world.inbox & (RUNS | EXITED):
+                yield "heard: it runs", world._replace(at="quit", inbox=0)
+            yield "no answer to cont", lost(world)._replace(at="continue")
+        case "continue":
+            yield "nothing to continue", world._replace(at="quit")
         case "quit":
             for _, after in asked(world, "quit", rules):
                 yield "quit", after._replace(at="done", late="")
@@ -204,6 +219,17 @@ def _answer_to_own(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
     yield "no answer to own", silent._replace(at="own")
     if not rules.has("answer_to_own") and not world.over:
         yield "no answer to own: rolled back", silent._replace(at="unhold")
+
+
+def _continue(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
+    """What was restored runs from here; asked until it is answered. A launcher that has ended is custody's to find."""
+    if world.link:
+        yield "send cont", sent(world, CONT)._replace(at="asked to continue")
+        return
+    for state, after in connected(world):
+        yield f"connected: {state or 'no'}", after._replace(at="quit") if state == "exited" else after
+    for _, after in answered(world, rules):
+        yield "its launcher has ended", after._replace(at="quit")
 
 
 def _owned(world: World) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from _model.links import connected, lost, verb
 from _model.rollback import confirm_dead
 from _model.source import adopted
-from _model.world import GO, LAUNCHED, PROVEN, Attempt, Rules, World, node_up, sent, with_attempt
+from _model.world import GO, LAUNCHED, PROVEN, Attempt, Rules, World, first, node_up, sent, with_attempt
 
 __all__ = ["care"]
 
@@ -16,7 +16,7 @@ def care(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
         case "settle":
             yield from _settle(world)
         case "idle" if world.original == "run" and len(world.attempts) < rules.attempts:
-            yield "the same job is to move once more", _once_more(world)
+            yield "the same job is to move once more", _once_more(world, rules)
         case "follow":
             yield from _follow(world, rules)
         case "watch":
@@ -44,12 +44,12 @@ def _settle(world: World) -> Iterator[tuple[str, World]]:
         yield "settle: it goes on here", world._replace(at="idle", record="idle")
 
 
-def _once_more(world: World) -> World:
+def _once_more(world: World, rules: Rules) -> World:
     return World(
         source_up=world.source_up,
         target_up=world.target_up,
         original=world.original,
-        attempts=(*world.attempts, Attempt()),
+        attempts=(*world.attempts, *first(rules).attempts),
     )
 
 

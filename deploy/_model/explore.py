@@ -108,7 +108,7 @@ def _tidy(attempt: Attempt, newest: bool, rules: Rules) -> Attempt:
 def explore(rules: Rules, *, start: World | None = None) -> Exploration:
     """Look at every state that `start` (by default the beginning of a move) leads to; ends at the first violation."""
     found = Exploration()
-    start = tidy(start or first(), rules)
+    start = tidy(start or first(rules), rules)
     number: dict[World, int] = {start: 0}
     order: list[World] = [start]
     parents = array("l", [-1])

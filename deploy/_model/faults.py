@@ -50,4 +50,4 @@ def _nodes(world: World) -> Iterator[Step]:
 
 
 def _without(world: World, at: str) -> tuple[Attempt, ...]:
-    return tuple(one._replace(up=False, child=False) if one.at == at else one for one in world.attempts)
+    return tuple(one._replace(up=False, child=False, stopped=False) if one.at == at else one for one in world.attempts)

@@ -92,6 +92,9 @@ def outcomes(world: World, do: str, rules: Rules) -> Iterator[tuple[str, World]]
             yield ("" if state == "saving" else state), world
         case "record":
             yield ("recorded" if state in FROZEN else "failed"), world
+        case "dump":
+            yield ("dumped" if state in FROZEN else "failed"), world
+            yield "failed", world
         case "alive":
             yield state, world._replace(guard_left=rules.contact)
         case "hold" if state in ("frozen", "changed"):
@@ -129,7 +132,7 @@ def thawed(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
     match world.guard:
         case "holding":
             yield "failed", world
-        case "frozen" | "changed" if world.wrote and rules.has("files_compared"):
+        case "frozen" | "changed" if world.wrote and rules.has("files_compared") and rules.strategy != "live":
             yield "changed", world if world.guard == "changed" else rules.seen.guarded(world, "changed")
         case "frozen" | "changed":
             running = _let_run(world)

@@ -6,10 +6,12 @@ from _model.world import (
     ABORT,
     ANSWERS,
     ASKED,
+    CONT,
     GO,
     GRANT,
     LEASED,
     OWN,
+    RUNS,
     Attempt,
     Rules,
     Step,
@@ -64,13 +66,15 @@ def _executes(world: World, number: int, attempt: Attempt, rules: Rules) -> Iter
             yield f"{name} executes", entered(world, number, attempt, "launched", rules), False
         case "launched":
             yield f"{name} has settled", entered(world, number, attempt, "proven", rules), False
+            if attempt.stopped:
+                return
             finished = attempt._replace(child=False)
             yield f"{name} ends well", entered(world, number, finished, "proven", rules), False
-        case "owned":
+        case "owned" if not attempt.stopped:
             yield f"job {number + 1} ends", entered(world, number, attempt, "exited", rules), True
     if attempt.state in LEASED:
         yield f"{name} fails", entered(world, number, attempt, "failed", rules), True
-    if world.original != "end" and not world.wrote:
+    if not attempt.stopped and world.original != "end" and not world.wrote:
         yield f"{name} writes to a file of the original", world._replace(wrote=True), False
 
 
@@ -80,7 +84,7 @@ def _hears(world: World, number: int, attempt: Attempt, rules: Rules) -> Iterato
     for sender, other in enumerate(world.attempts):
         if other.at != attempt.at:
             continue
-        for message, word in ((GO, "go"), (OWN, "own"), (ABORT, "abort")):
+        for message, word in ((GO, "go"), (OWN, "own"), (ABORT, "abort"), (CONT, "cont")):
             if not other.net & message or (sender != number and rules.has("epoch")):
                 continue
             heard = with_attempt(world, sender, other._replace(net=other.net & ~message))
@@ -99,17 +103,20 @@ def obey(world: World, number: int, message: str, rules: Rules) -> World:
     match message, attempt.state:
         case "go", "held" if attempt.lease < 0:
             launched = not rules.has("first_grant_launches")
-            return with_attempt(world, number, attempt._replace(lease=rules.lease, child=launched))
+            world = with_attempt(world, number, attempt._replace(lease=rules.lease, child=launched))
         case "own", "held" | "launched" | "proven" if attempt.lease == 0:
-            return entered(world, number, attempt, "aborted", rules)
+            world = entered(world, number, attempt, "aborted", rules)
         case "own", "proven":
-            return entered(world, number, attempt, "owned", rules)
-        case "own", "held" | "launched":
-            return world  # refused: not proven
+            world = entered(world, number, attempt, "owned", rules)
         case "abort", "held" | "launched" | "proven":
-            return entered(world, number, attempt, "aborted", rules)
+            world = entered(world, number, attempt, "aborted", rules)
+        case "cont", "owned":
+            world = said(with_attempt(world, number, attempt._replace(stopped=False)), number, RUNS)
+        case "own" | "cont", "held" | "launched" | "proven":
+            pass  # refused: not proven, or not its own yet
         case _:
-            return said(world, number, ANSWERS.get(attempt.state, 0))
+            world = said(world, number, ANSWERS.get(attempt.state, 0))
+    return world
 
 
 def granted(world: World, number: int, age: int, rules: Rules) -> World:
@@ -118,15 +125,17 @@ def granted(world: World, number: int, age: int, rules: Rules) -> World:
     if attempt.lease <= 0 or attempt.state not in LEASED:
         return world
     length = rules.lease - age if rules.has("lease_from_question") else rules.lease
-    child = attempt.child or attempt.state == "held"
-    return with_attempt(world, number, attempt._replace(lease=max(attempt.lease, length), child=child))
+    launched = attempt.state == "held" and not attempt.child
+    stopped = attempt.stopped or (launched and attempt.live and rules.has("restored_stopped"))
+    later = attempt._replace(lease=max(attempt.lease, length), child=attempt.child or launched, stopped=stopped)
+    return with_attempt(world, number, later)
 
 
 def entered(world: World, number: int, attempt: Attempt, state: str, rules: Rules) -> World:
     """The launcher enters a state, and says so; one that is final has killed everything, and the launcher ends."""
     after = rules.seen.attempt(attempt, state)
     if state in ("aborted", "failed", "exited"):
-        after = after._replace(up=False, child=False)
+        after = after._replace(up=False, child=False, stopped=False)
     if state == "owned":
         after = after._replace(lease=-1)
     return said(with_attempt(world, number, after), number, ANSWERS.get(state, 0))

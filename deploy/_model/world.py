@@ -38,8 +38,8 @@ LEASED = frozenset({"held", "launched", "proven"})
 FROZEN = frozenset({"frozen", "holding", "changed"})
 FINAL = frozenset(state for state, following in TRANSITIONS.items() if not following)
 
-GO, OWN, ABORT, GRANT = 1, 2, 4, 8  # on the way to a launcher; GRANT << age for the answer to a question of that age
-LAUNCHED, PROVEN, OWNED, ABORTED, FAILED, EXITED, ASKED = 1, 2, 4, 8, 16, 32, 64  # to the controller; ASKED << age
+GO, OWN, ABORT, CONT, GRANT = 1, 2, 4, 8, 16  # on the way to a launcher; GRANT << age: to a question of that age
+LAUNCHED, PROVEN, OWNED, ABORTED, FAILED, EXITED, RUNS, ASKED = 1, 2, 4, 8, 16, 32, 64, 128  # back; ASKED << age
 ANSWERS = {
     "launched": LAUNCHED,
     "proven": PROVEN,
@@ -58,7 +58,9 @@ class Attempt(NamedTuple):
     queued: bool = False  # its backend may start its launcher, once or more often, at any time
     state: str = ""  # of launcher.states.HOLD, as its state file has it
     up: bool = False  # the launcher's process
-    child: bool = False  # the successor executes
+    child: bool = False  # the successor is there, and executes unless it is stopped
+    live: bool = False  # its capsule is an image of the original
+    stopped: bool = False  # restored from it, and not continued yet
     lease: int = -1  # slots left; -1: nobody said go
     net: int = 0
 
@@ -117,6 +119,7 @@ SAFEGUARDS = {
     "saving_first": "that a job is asked to save is written down before it is asked",
     "saved_first": "a job that is asked to save is started elsewhere only when it has ended",
     "watched": "a job that was asked to save and has not is watched until it ends, however late",
+    "restored_stopped": "what was restored from an image executes nothing before the original has ended",
     "answer_to_own": "an unanswered `own` is asked until it is answered; nothing is rolled back meanwhile",
 }
 """What keeps two copies from running, each of which can be taken out of the model to show that it is needed."""
@@ -158,7 +161,7 @@ class Rules:
     without: str = ""
     attempts: int = 1
     lease: int = 2  # slots, of 5 s
-    strategy: str = "restart"  # or "checkpoint": the original is not frozen but asked to save and end
+    strategy: str = "restart"  # checkpoint: the original is not frozen but asked to save and end; live: it is copied
     seen: Seen = field(default_factory=Seen)
 
     def has(self, safeguard: str) -> bool:
@@ -172,14 +175,14 @@ class Rules:
         return self.lease + self.has("lease_margin")
 
 
-def first() -> World:
+def first(rules: Rules | None = None) -> World:
     """A move that has just been journalled."""
-    return World()
+    return World(attempts=(Attempt(live=rules is not None and rules.strategy == "live"),))
 
 
 def executing(world: World) -> int:
     """How many copies of the job run at this instant."""
-    return (world.original == "run") + sum(attempt.child for attempt in world.attempts)
+    return (world.original == "run") + sum(attempt.child and not attempt.stopped for attempt in world.attempts)
 
 
 def node_up(world: World, attempt: Attempt) -> bool:
