@@ -157,6 +157,8 @@ def _announce(document: dict[str, Any]) -> None:
     lost = document.get("loses_s")
     if lost:
         render.say(f"{document['strategy']}: it starts again, {render.seconds(lost)} of its work are done again")
+    for note in document.get("notes", ()):
+        render.say(render.clean(note))
     for each in document.get("passes_over", ()):
         render.say(f"{each['reason']}: {render.clean(each['seen'])}; your own move passes over that")
     if time.time() - document["created_t"] > 60:  # noqa: PLR2004 - a minute of clock difference is worth a word

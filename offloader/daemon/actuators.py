@@ -18,8 +18,8 @@ __all__ = ["Actuator", "RecordingActuator", "Rehearse"]
 
 _KEPT = 100
 
-Examine = Callable[[MovePlan, Move], Awaitable[Findings]]
-Rehearse = Callable[[MovePlan], Awaitable[Findings]]
+Examine = Callable[[MovePlan, Move], Awaitable[tuple[MovePlan, Findings]]]
+Rehearse = Callable[[MovePlan], Awaitable[tuple[MovePlan, Findings]]]
 
 
 class Actuator(Protocol):
@@ -81,14 +81,14 @@ class RecordingActuator:
             updated_t=now,
         )
 
-    async def rehearse(self, plan: MovePlan) -> Findings:
-        """The first step of the move, which touches nothing: what would stop it, and what would travel."""
+    async def rehearse(self, plan: MovePlan) -> tuple[MovePlan, Findings]:
+        """The first step of the move, which touches nothing: by which strategy, what would stop it or travel."""
         move = await self.start(plan)
         try:
             return await self._examine(plan, move)
         except STOPPERS as error:
             stopped = stopped_by(error, "preflight")
-            return Findings({}, (Obstacle(stopped.reason, stopped.detail, REMEDIES.get(stopped.reason, "")),))
+            return plan, Findings({}, (Obstacle(stopped.reason, stopped.detail, REMEDIES.get(stopped.reason, "")),))
 
     async def cancel(self, move_id: str, *, by_uid: int) -> Move:
         """There is never anything to cancel."""

@@ -122,7 +122,7 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
         for backend in backends.values():
             stack.push_async_callback(backend.close)
         preflight = Preflight(agents, _STRATEGIES, backends)
-        recording = RecordingActuator(clock.time, preflight.examine)
+        recording = RecordingActuator(clock.time, preflight.best)
         hooks = _Hooks()
         decisions = DecisionLog(journal)
         incidents = IncidentLog(journal, decisions, Quarantine(journal), clock.time, hooks.quarantine_s)

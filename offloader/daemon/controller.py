@@ -219,6 +219,7 @@ class Controller:
             candidate=candidate,
             target=target,
             strategy=strategy,
+            fallbacks=decision.fallbacks,
             rule=decision.rule,
             automatic=True,
             requested_by=self.setup.policy.own_uid,

@@ -16,7 +16,7 @@ from offloader.engine.guard import permit_manual
 from offloader.engine.place import place, place_on
 from offloader.engine.remedies import REMEDIES
 from offloader.engine.schema import Target
-from offloader.engine.select import ways
+from offloader.engine.select import fallbacks, ways
 from offloader.errors import NotPermitted, Refused
 from offloader.jobs.events import EventKind
 from offloader.model import Candidate, Capacity, Obstacle, Reason, Snapshot, StrategyName
@@ -48,10 +48,12 @@ class ManualMoves:
         measured = await parts.observer.measure(setup, parts.clock.time())
         snapshot = parts.observer.snapshot(setup, measured, parts.switches.read(), parts.clock.time())
         self._check(caller, setup, snapshot, candidate)
+        strategy, others = _strategies(candidate, parts.strategies, request.strategy)
         asked = MovePlan(
             candidate=candidate,
             target="",
-            strategy=_strategy(candidate, parts.strategies, request.strategy),
+            strategy=strategy,
+            fallbacks=others,
             rule=None,
             automatic=False,
             requested_by=caller.uid,
@@ -69,13 +71,22 @@ class ManualMoves:
         _refuse(obstacles, f"{where} take process {candidate.leader.pid}")
         if parts.records_only is not None:
             raise Refused(Reason.DISABLED, f"this controller moves nothing, it only records: {parts.records_only}")
+        asked, notes = await self._settled(asked)
         move = await parts.acting.start(asked)
         self._controller.begun(move, asked, None)
         words = f"{move.id} begins: {caller.name} moves pid {move.identity.pid} to {move.target}"
         parts.decisions.told(EventKind.MOVE, move.id, words, parts.clock.time(), data={"by_uid": caller.uid})
         document = move_document(move, parts.store.job(move.job), steps=parts.store.timeline(move.id))
-        more = {"loses_s": round(asked.loses_s, 1), "passes_over": passed_over(candidate)}
+        more = {"loses_s": round(asked.loses_s, 1), "passes_over": passed_over(candidate), "notes": list(notes)}
         return {**document, "name": document["name"] or candidate.leader.name, **more}
+
+    async def _settled(self, asked: MovePlan) -> tuple[MovePlan, tuple[str, ...]]:
+        """By which strategy: known before it begins, so that its owner is told what it loses. Raises Refused."""
+        if not asked.fallbacks:
+            return asked, ()
+        asked, findings = await self._controller.parts.rehearse(asked)
+        _refuse(findings.obstacles, f"process {asked.candidate.leader.pid} is not moved")
+        return asked, findings.notes
 
     async def _rehearsed(
         self,
@@ -89,7 +100,7 @@ class ManualMoves:
         """As far as the move goes without touching anything. A target that cannot be one is not asked."""
         findings = Findings({})
         if asked.target and asked.target != setup.policy.head:
-            findings = await self._controller.parts.rehearse(asked)
+            asked, findings = await self._controller.parts.rehearse(asked)
         limit = stale_after_s(setup.policy, snapshot.scrape_interval_s)
         return plan_document(
             asked,
@@ -134,8 +145,10 @@ def _target(
     return wanted, place_on(candidate, wanted, snapshot.nodes, snapshot.reserved, setup.policy, stale_after_s=limit)
 
 
-def _strategy(candidate: Candidate, available: tuple[StrategyName, ...], wanted: StrategyName | None) -> StrategyName:
-    """The one asked for, else the cheapest that nothing blocks."""
+def _strategies(
+    candidate: Candidate, available: tuple[StrategyName, ...], wanted: StrategyName | None
+) -> tuple[StrategyName, tuple[StrategyName, ...]]:
+    """The one asked for and no other; else the one that loses least, and those to try after it."""
     if wanted is not None and wanted not in available:
         seen = f"strategy {wanted} is not available; available: {', '.join(available)}"
         raise Refused(Reason.NO_STRATEGY, seen, (Obstacle(Reason.NO_STRATEGY, seen, REMEDIES[Reason.NO_STRATEGY]),))
@@ -143,7 +156,8 @@ def _strategy(candidate: Candidate, available: tuple[StrategyName, ...], wanted:
     open_ways = [way for way in found if way.blocked is None or way.owner_only]
     if not open_ways:
         _refuse(tuple(way.blocked for way in found if way.blocked), f"process {candidate.leader.pid} is not moved")
-    return min(open_ways, key=lambda way: way.lost_s).strategy
+    first = min(open_ways, key=lambda way: way.lost_s).strategy
+    return first, fallbacks(open_ways, first)
 
 
 def _refuse(obstacles: tuple[Obstacle, ...], what: str) -> None:

@@ -145,6 +145,7 @@ def _chosen(
             candidate=option.candidate,
             target=target.node,
             strategy=option.way.strategy,
+            fallbacks=option.fallbacks,
             expected_loss=loss,
             relieves=option.relieves,
         )

@@ -18,7 +18,7 @@ from offloader.engine.checkpointing import declared_by
 from offloader.engine.remedies import obstacle
 from offloader.model import Candidate, Obstacle, ProcessClass, Reason, Resource, Rule, StrategyName
 
-__all__ = ["Option", "Way", "assess", "choose", "ways"]
+__all__ = ["Option", "Way", "assess", "choose", "fallbacks", "ways"]
 
 _LIFE_CAP_S = 600.0
 _LEAST_RELIEF = 0.02
@@ -56,6 +56,7 @@ class Option:
     relieves: Mapping[Resource, float]
     waits: Obstacle | None = None
     rules: tuple[str, ...] = ()
+    fallbacks: tuple[StrategyName, ...] = ()  # further open ways, the one that loses least first
 
     def loss(self, needs: Mapping[Resource, float]) -> float:
         """Expected loss per relieved pressure and remaining life; infinite when it relieves nothing needed."""
@@ -83,20 +84,29 @@ def assess(
     if relieves.get(rule.resource, 0.0) < _LEAST_RELIEF:
         return obstacle(Reason.NOT_SIGNIFICANT, f"would relieve {relieves.get(rule.resource, 0.0):.1%} {rule.resource}")
     candidate = declared_by(rule, candidate)
-    way = _best(ways(candidate, available, rule))
+    found = ways(candidate, available, rule)
+    way = _best(found)
     if way is None:
         wanted = ", ".join(rule.move.strategies)
         return obstacle(Reason.NO_STRATEGY, f"the rule allows {wanted}; available: {', '.join(available) or 'none'}")
     if way.blocked is not None and not way.owner_only:
         return way.blocked
     owners = [one for one in candidate.owner_only if not (one.reason is Reason.LISTENER and rule.select.listeners)]
-    return Option(candidate, way, relieves, owners[0] if owners else way.blocked)
+    return Option(
+        candidate, way, relieves, owners[0] if owners else way.blocked, fallbacks=fallbacks(found, way.strategy)
+    )
 
 
 def ways(candidate: Candidate, available: tuple[StrategyName, ...], rule: Rule | None = None) -> tuple[Way, ...]:
     """Every available strategy, in the rule's order; without a rule as its owner would go them."""
     wanted = rule.move.strategies if rule is not None else available
     return tuple(_way(candidate, strategy, rule) for strategy in wanted if strategy in available)
+
+
+def fallbacks(found: Sequence[Way], first: StrategyName) -> tuple[StrategyName, ...]:
+    """What else may be tried where preflight finds something in the way of the first: open ways, cheapest first."""
+    others = [way for way in found if way.blocked is None and way.strategy is not first]
+    return tuple(way.strategy for way in sorted(others, key=lambda way: way.lost_s))
 
 
 def choose(options: Sequence[Option], needs: Mapping[Resource, float]) -> Option:

@@ -68,6 +68,7 @@ class Decision:
     candidate: Candidate | None = None
     target: str | None = None
     strategy: StrategyName | None = None
+    fallbacks: tuple[StrategyName, ...] = ()  # tried in turn where preflight finds something in the way of `strategy`
     expected_loss: float | None = None
     relieves: Mapping[Resource, float] = field(default_factory=dict)
     considered: tuple[tuple[int, Reason, str], ...] = ()  # pid, reason, what was seen: those not chosen

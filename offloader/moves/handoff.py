@@ -86,14 +86,16 @@ class Handoff(InFlight):
         return self.move
 
     async def _all_of(self, plan: MovePlan) -> None:
+        plan = await self._preflight(plan)
         strategy = self.tools.strategies[plan.strategy]
-        await self._preflight(plan)
         self._reserve(plan)
         await self._submit(plan)
         await self._hold()
         await self._arm(plan)
         if strategy.freezes:
             await self._freeze()
+        else:
+            self._may_be_run_again()
         self._doing = "saving the original's state"
         self._may_go_on()
         saved = await strategy.save(self.guard, plan.candidate)
@@ -104,16 +106,19 @@ class Handoff(InFlight):
         self._commit_to_owning()
         await self._finish()
 
-    async def _preflight(self, plan: MovePlan) -> None:
+    async def _preflight(self, plan: MovePlan) -> MovePlan:
+        """Returns the plan by the strategy that it is carried out by."""
         self._doing = "preflight"
-        found = await self.tools.preflight.examine(plan, self.move)
+        plan, found = await self.tools.preflight.best(plan, self.move)
         self._refuse(found.obstacles)
         state_in = self.tools.strategies[plan.strategy].state_in(plan.candidate, found.capture)
         capsule = json.dumps(compose(found.capture, self.move, plan, found.shared, state_in)).encode()
         self.tools.store.set_fact(self.move.id, origin.FACT, origin.of(plan.candidate, found.capture).document())
         self.tools.capsules.put(self.move.job, capsule)
         await self.successor.place(capsule)
-        self.to(MoveState.PREFLIGHTED)
+        passed = "; ".join(found.notes) if plan.strategy is not self.move.strategy else ""
+        self.to(MoveState.PREFLIGHTED, strategy=plan.strategy, detail=passed)
+        return plan
 
     def _refuse(self, obstacles: tuple[Obstacle, ...]) -> None:
         if obstacles:
@@ -170,6 +175,12 @@ class Handoff(InFlight):
         self._frozen_at = self.tools.clock.boottime()
         event = await self.guard.freeze()
         self.to(MoveState.FROZEN, detail=f"{len(event.get('pids', ()))} processes, {event.get('how', '')}")
+
+    def _may_be_run_again(self) -> None:
+        """From when it is asked to save: that it goes on from what it saved when it is run again was declared."""
+        job = self.tools.store.job(self.move.job)
+        assert job is not None
+        self.tools.store.save_job(replace(job, restart_safe=True))
 
     async def _go(self, settle_s: float) -> None:
         self._doing = "starting the successor"

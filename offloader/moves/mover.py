@@ -8,7 +8,7 @@ from typing import Any
 
 from offloader.errors import NotFound, Refused
 from offloader.jobs.ids import UlidFactory, move_id
-from offloader.model import Attempt, AttemptState, Job, JobState, Move, MoveState, Reason, StrategyName
+from offloader.model import Attempt, AttemptState, Job, JobState, Move, MoveState, Reason
 from offloader.moves.custody import Custody
 from offloader.moves.handoff import Handoff
 from offloader.moves.incidents import Incident, IncidentKind
@@ -162,8 +162,7 @@ class Mover:
             uid=leader.identity.uid,
             name=leader.name,
             created_t=now,
-            # A job that saves by itself was declared to go on from what it saved when it is run again.
-            restart_safe=plan.candidate.restart_safe or plan.strategy is StrategyName.CHECKPOINT,
+            restart_safe=plan.candidate.restart_safe,
         )
         move = Move(
             id=move_id(now, leader.pid),

@@ -23,6 +23,7 @@ class MovePlan:
     available: Capacity  # what the target offered when it was chosen, before the ledger's reservations
     backend: str = "ray"
     env: Mapping[str, str] = field(default_factory=dict)  # of `--runtime-env`; added to the job's own environment
+    fallbacks: tuple[StrategyName, ...] = ()  # tried in turn where preflight finds something in the way of `strategy`
     capture_state: bool = True  # False: only command, directory, owner and streams travel
 
     @property

@@ -54,6 +54,23 @@ class Preflight:
         self._strategies = strategies
         self._backends = backends
 
+    async def best(self, plan: MovePlan, move: Move) -> tuple[MovePlan, Findings]:
+        """The plan by the first of its strategies that nothing is in the way of, with notes on why not by those before.
+
+        With something in the way of each: the plan as it is, and what is in the way of its first. Raises as `examine`.
+        """
+        passed: list[str] = []
+        refused: tuple[MovePlan, Findings] | None = None
+        for strategy in (plan.strategy, *plan.fallbacks):
+            asked = replace(plan, strategy=strategy, fallbacks=())
+            found = await self.examine(asked, move)
+            if not found.obstacles:
+                return asked, replace(found, notes=(*passed, *found.notes))
+            refused = refused or (plan, found)
+            passed.append(f"not by {strategy}: {found.obstacles[0].seen}")
+        assert refused is not None
+        return refused
+
     async def examine(self, plan: MovePlan, move: Move) -> Findings:
         """Every obstacle, those of the source first. What the target lacks is not asked for another process's sake.
 

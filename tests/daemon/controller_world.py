@@ -72,12 +72,12 @@ CAPTURE = {
 }
 
 
-async def examine(plan: Any, move: Move) -> Findings:
+async def examine(plan: Any, move: Move) -> tuple[Any, Findings]:
     """A preflight for which no node is asked."""
     assert (plan.target, move.state) == (move.target, "planned")
     in_the_way = (Obstacle(Reason.NO_FILE, "it reads /data, which is not there", "share it"),)
     streams = {"0": "null", "1": "file"}
-    return Findings(CAPTURE, in_the_way if plan.env else (), ("a note",), ((1, 2),), streams)
+    return plan, Findings(CAPTURE, in_the_way if plan.env else (), ("a note",), ((1, 2),), streams)
 
 
 class FakeMover(RecordingActuator):

@@ -218,7 +218,8 @@ def candidate_of(pid: int) -> Candidate:
 
 async def rehearsed(world: World, plan: MovePlan) -> Findings:
     """As `move --dry-run` does it."""
-    return await RecordingActuator(world.tools.clock.time, world.tools.preflight.examine).rehearse(plan)
+    _, found = await RecordingActuator(world.tools.clock.time, world.tools.preflight.best).rehearse(plan)
+    return found
 
 
 def build(root: Path, witness: Witness, journal: Journal, backend: FakeBackend) -> World:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from moves_world import candidate_of, crash_and_restart, rehearsed, wait_for
 
-from offloader.model import AttemptState, Checkpointing, JobState, MoveState, Reason, StrategyName
+from offloader.model import AttemptState, Checkpointing, JobState, MoveState, Obstacle, Reason, StrategyName
 
 pytestmark = pytest.mark.slow
 
@@ -219,3 +219,31 @@ async def test_its_state_has_to_be_reachable_where_it_goes(world, monkeypatch):
         await rehearsed(world, plan(world, child, file))
         packed = base64.b64encode(bytes(directory)).decode()
         assert asked.pop() == [[packed, packed]]
+
+
+async def test_where_it_cannot_be_asked_the_next_strategy_is_taken_and_that_is_told(world):
+    """What decided is known by preflight alone, before anything is touched."""
+    child = world.start_load()
+    candidate = replace(candidate_of(child.pid), no_checkpoint=Obstacle(Reason.NO_CHECKPOINT, "nobody says how"))
+    asked = world.plan(
+        child.pid, strategy=StrategyName.CHECKPOINT, candidate=candidate, fallbacks=(StrategyName.RESTART,)
+    )
+    done = await world.final(await world.mover.start(asked))
+    assert (done.state, done.strategy) == (MoveState.DONE, StrategyName.RESTART)
+    steps = {step.state: step.detail for step in world.journal.timeline(done.id)}
+    assert "not by checkpoint: nobody says how" in steps["preflighted"]
+    assert not world.journal.job(done.job).restart_safe or candidate.restart_safe
+
+
+async def test_where_no_strategy_is_open_the_reason_is_that_of_the_best_one(world):
+    child = world.start_load()
+    rewritten = replace(candidate_of(child.pid).leader, argv_rewritten=True)
+    candidate = replace(
+        candidate_of(child.pid), leader=rewritten, no_checkpoint=Obstacle(Reason.NO_CHECKPOINT, "nobody says how")
+    )
+    asked = world.plan(
+        child.pid, strategy=StrategyName.CHECKPOINT, candidate=candidate, fallbacks=(StrategyName.RESTART,)
+    )
+    ended = await world.final(await world.mover.start(asked))
+    assert (ended.state, ended.reason) == (MoveState.ROLLED_BACK, Reason.NO_CHECKPOINT)
+    assert child.poll() is None
