@@ -30,15 +30,15 @@ from _model.world import (
 __all__ = ["BEFORE_OWNING", "forward", "resumed"]
 
 BEFORE_OWNING = (
-    "place", "preflighted", "reserved", "queued", "submit", "hello", "held", "arm", "freeze", "frozen", "keep",
-    "record", "dump", "ask to save", "saving", "saved", "go", "send_go", "launched", "prove", "proven", "owning",
+    "place", "preflighted", "reserved", "queued", "submit", "hello", "held", "arm", "freeze", "frozen", "record",
+    "dump", "ask to save", "saving", "saved", "go", "send_go", "launched", "prove", "proven", "owning",
 )  # fmt: skip
 JOURNALLED = {
     "preflighted": "reserved",
     "reserved": "queued",
     "queued": "submit",
     "held": "arm",
-    "frozen": "keep",
+    "frozen": "record",
     "saved": "go",
     "go": "send_go",
     "proven": "owning",
@@ -56,12 +56,16 @@ def forward(world: World, rules: Rules) -> Iterator[Step]:
     if world.at in BEFORE_OWNING:
         yield f"stopped before {world.at}: cancelled, out of time, or a full disk", world._replace(at="back"), False
     if world.at in JOURNALLED:
-        yield f"journal: {world.at}", rules.seen.journalled(world, world.at)._replace(at=JOURNALLED[world.at]), False
+        yield f"journal: {world.at}", rules.seen.journalled(world, world.at)._replace(at=_after(world.at, rules)), False
     elif world.at in SURELY:
         yield f"journal: {world.at}", rules.seen.journalled(world, world.at)._replace(at=SURELY[world.at]), False
     else:
         for what, after in _step(world, rules):
             yield what, after, False
+
+
+def _after(state: str, rules: Rules) -> str:
+    return "dump" if state == "frozen" and rules.strategy == "live" else JOURNALLED[state]
 
 
 def resumed(world: World, rules: Rules) -> World:
@@ -93,8 +97,6 @@ def _step(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
         case "freeze":
             for answer, after in asked(world, "freeze", rules):
                 yield f"freeze: {answer or 'no answer'}", after._replace(at="frozen" if answer == "frozen" else "back")
-        case "keep":
-            yield "frozen", world._replace(at="dump" if rules.strategy == "live" else "record")
         case "ask to save":
             for answer, after in asked(world, "checkpoint", rules):
                 then = "back" if answer else "saving"
