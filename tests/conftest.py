@@ -9,6 +9,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 PROMTOOL = PROJECT / ".cache/debian/usr/bin/promtool"
+CRIU = PROJECT / ".cache/criu/criu"
 
 sys.path.insert(0, str(PROJECT / "tests/shared"))  # helpers of tests in several folders
 sys.path.insert(0, str(PROJECT / "deploy"))  # the test bed's helper package is no part of the wheel's packages
@@ -59,6 +60,10 @@ def _reason(longrepr: object) -> str:
 
 
 NEEDS = {
+    "criu": (
+        lambda: os.geteuid() == 0 and CRIU.exists(),
+        "needs root and CRIU: run deploy/criu, which says what is wrong",
+    ),
     "root": (lambda: os.geteuid() == 0, "needs root"),
     "ray": (lambda: importlib.util.find_spec("ray") is not None, "needs Ray: pip install grid-offloader[ray]"),
     "promtool": (PROMTOOL.exists, "needs promtool: run deploy/setup"),

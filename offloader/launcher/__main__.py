@@ -28,6 +28,7 @@ VERBS = {
     "fence": ("fence", "main"),
     "log": ("log", "main"),
     "guard": ("guard_start", "main"),
+    "criu": ("criu.report", "main"),
 }
 
 

@@ -24,9 +24,10 @@ def pack() -> tuple[bytes, str]:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_entry("__main__.py"), _MAIN)
-        for source in sorted(folder.glob("*.py")):
+        for source in sorted(folder.rglob("*.py")):
             if source.name not in _LEFT_OUT:
-                archive.writestr(_entry(f"{_PACKAGE}/{source.name}"), source.read_bytes())
+                name = source.relative_to(folder).as_posix()
+                archive.writestr(_entry(f"{_PACKAGE}/{name}"), source.read_bytes())
     data = buffer.getvalue()
     return data, hashlib.sha256(data).hexdigest()[:_HASH_LENGTH]
 

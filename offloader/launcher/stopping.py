@@ -18,7 +18,7 @@ from .lease import boottime
 from .members import Members
 from .wire import Document
 
-__all__ = ["StopFreezer", "anchor", "pause_before"]
+__all__ = ["StopFreezer", "anchor", "pause_before", "stopped"]
 
 _PAUSE_S = 0.001
 _STOPPED = frozenset("TtZXx")
@@ -44,7 +44,7 @@ class StopFreezer:
             while True:
                 self._stop_all(members)
                 fresh = members.scan()
-                if not fresh and all(_stopped(held.pid) for held in members.alive()):
+                if not fresh and all(stopped(held.pid) for held in members.alive()):
                     return self.pids(members)
                 pause_before(deadline)
         except BaseException:
@@ -53,7 +53,7 @@ class StopFreezer:
 
     def _stop_all(self, members: Members) -> None:
         for held in members.alive():
-            if not _stopped(held.pid):
+            if not stopped(held.pid):
                 held.signal(signal.SIGSTOP)
 
     def pids(self, members: Members) -> list[int]:
@@ -62,7 +62,7 @@ class StopFreezer:
 
     def intact(self, members: Members) -> bool:
         """See freezer.Freezer."""
-        return all(_stopped(held.pid) for held in members.alive())
+        return all(stopped(held.pid) for held in members.alive())
 
     def thaw(self, members: Members) -> None:
         """Children first, so that no parent sees a stopped child."""
@@ -94,7 +94,7 @@ def pause_before(deadline: float) -> None:
     select.select([], [], [], _PAUSE_S)
 
 
-def _stopped(pid: int) -> bool:
+def stopped(pid: int) -> bool:
     """Whether every thread has stopped."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")

@@ -1,0 +1,132 @@
+"""One criu at work: it never outlives whoever started it, and is killed with everything that it started."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from ..kernel import MOUNT_NAMESPACE, PID_NAMESPACE, die_with_parent, enter_namespace
+from ..reaper import kill_tree
+
+__all__ = ["Execution", "complaint"]
+
+_MESSAGE_LIMIT = 600
+_HARMLESS = "rlimit: Can't setup RLIMIT_NOFILE"
+
+
+class Execution:
+    """A child process. Its end is seen through `descriptor` (a pidfd), and taken by `poll` or, as `status`, by others.
+
+    `status` is that of waitpid(2), None while it runs.
+    """
+
+    def __init__(self, argv: Sequence[str], log: str, *, passed: Sequence[int] = (), beside: int | None = None) -> None:
+        """Start it; `passed` are descriptors that it keeps, `beside` one whose pid and mount namespaces it enters.
+
+        What it says goes to the file `log`, appended. Raises OSError.
+        """
+        self.status: int | None = None
+        namespaces = _namespaces(beside)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        parent = os.getpid()
+        try:
+            self.pid = os.fork()
+            if self.pid == 0:
+                _last_words(lambda: _child(argv, output, passed, namespaces, parent))
+        finally:
+            for descriptor in (output, *(descriptor for descriptor, _ in namespaces)):
+                os.close(descriptor)
+        self.descriptor = os.pidfd_open(self.pid)
+
+    def poll(self) -> int | None:
+        """The status once it has ended, None before."""
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.status = status if pid else None
+        return self.status
+
+    def wait(self, limit_s: float) -> int | None:
+        """The status, or None when it still runs after so long."""
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN)
+        poll.poll(max(0.0, limit_s) * 1000)
+        return self.poll()
+
+    def kill(self) -> None:
+        """End it and all that it started; returns when it is gone."""
+        if self.status is None:
+            kill_tree(self.pid)
+            signal.pidfd_send_signal(self.descriptor, signal.SIGKILL)
+            _, self.status = os.waitpid(self.pid, 0)
+
+    def close(self) -> None:
+        """Give the handle back; what still runs is killed."""
+        if self.descriptor >= 0:
+            self.kill()
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+def _namespaces(beside: int | None) -> list[tuple[int, int]]:
+    """Open descriptors on them; the mount namespace last, because its /proc is another one."""
+    if beside is None:
+        return []
+    kinds = (("pid", PID_NAMESPACE), ("mnt", MOUNT_NAMESPACE))
+    return [(os.open(f"/proc/{beside}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), kind) for name, kind in kinds]
+
+
+def _last_words(work: Callable[[], None]) -> NoReturn:
+    """Run the child's part; an exception must not go back into the parent's code."""
+    try:
+        work()
+    except BaseException:  # noqa: BLE001 (the last frame of a process: leave a trace, then end)
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(127)
+
+
+def _child(
+    argv: Sequence[str], output: int, passed: Sequence[int], namespaces: list[tuple[int, int]], parent: int
+) -> None:
+    os.setsid()
+    die_with_parent(parent)
+    nowhere = os.open("/dev/null", os.O_RDONLY)
+    for descriptor, number in ((nowhere, 0), (output, 1), (output, 2)):
+        os.dup2(descriptor, number)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and that would be inherited
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    if namespaces:
+        _inside(namespaces)
+    for descriptor in passed:
+        os.set_inheritable(descriptor, True)
+    os.execve(argv[0], list(argv), {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})  # noqa: S606 (no shell is the point)
+
+
+def _inside(namespaces: list[tuple[int, int]]) -> None:
+    """Go on as a child in those namespaces; this process only passes on how that one ends."""
+    for descriptor, kind in namespaces:
+        enter_namespace(descriptor, kind)
+    child = os.fork()
+    if child != 0:
+        _, status = os.waitpid(child, 0)
+        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+    die_with_parent(0)
+
+
+def complaint(log: str) -> str:
+    """What criu's log gives as the cause: its last errors, the first of which usually is the one that counts."""
+    try:
+        with open(log, "rb") as stream:
+            text = stream.read().decode("utf-8", "replace")
+    except OSError:
+        return "criu left no log"
+    errors = [line.split("): ", 1)[-1].strip() for line in text.splitlines() if "Error (" in line]
+    errors = [error for error in errors if not error.startswith(_HARMLESS)]
+    return "; ".join(errors[:4])[:_MESSAGE_LIMIT] or "criu's log names no error"
