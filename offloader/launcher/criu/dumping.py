@@ -1,13 +1,16 @@
 """Dumping a frozen job. criu thaws the cgroup while it holds the tasks by ptrace(2) and freezes it again at its end.
 
 It is told to leave them running, not stopped: the freezer alone holds them, so no parent ever sees a stopped child and
-a roll-back is a plain thaw. Whoever ends criu before its time freezes the cgroup first, because with its tracer a task
-loses what keeps it from running (ADR 18).
+a roll-back is a plain thaw. When criu ends before its time its tasks run on for a moment, until they are frozen again:
+harmless, because the image is not complete and nothing can have been restored from it (ADR 18).
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import select
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +26,7 @@ from .execution import Execution, complaint
 __all__ = ["Dump", "Frozen", "options_for"]
 
 _FREEZE_LIMIT_S = 5.0
+_END_LIMIT_S = 2.0
 _PAUSE_S = 0.001
 
 
@@ -96,8 +100,9 @@ class Dump:
         )
         passed = [pages.socket] if pages is not None and pages.socket is not None else []
         self._execution = Execution(
-            arguments.dump(criu, request), str(images / "stderr"), passed=passed, beside=self._beside
+            arguments.dump(criu, request), str(images / "stderr"), passed=passed, beside=self._beside, bound=False
         )
+        self._pages = pages
 
     @property
     def descriptor(self) -> int:
@@ -128,11 +133,21 @@ class Dump:
         return self.finish()
 
     def abort(self) -> None:
-        """Give up: first the freezer takes hold of the tasks, then criu is killed. The job stays frozen."""
-        try:
-            self._frozen.ensure()
-        finally:
-            self._execution.close()
+        """Give up. The job is frozen afterwards, but may have run on for a moment: what it wrote is its own.
+
+        Raises LauncherError (FREEZE_FAILED): criu is gone and the job runs.
+        """
+        if self._pages is not None and self._pages.socket is not None:
+            _shut(self._pages.socket)  # criu then ends by itself, the cleanest way there is
+            self._execution.wait(_END_LIMIT_S)
+        self._execution.kill_between(_END_LIMIT_S)
+        self._execution.close()
+        self._frozen.ensure()
+
+
+def _shut(descriptor: int) -> None:
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection:
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _all(frozen: Frozen, leader: int) -> Iterable[tasks.Task]:
