@@ -66,6 +66,7 @@ MEANINGS: Mapping[Reason, str] = {
     Reason.NO_CHECKPOINT: "How it saves its state was not declared, or asking it that way would end it without.",
     Reason.NO_STRATEGY: "No way of moving that this version has fits it.",
     Reason.NO_CRIU: "A live move needs a CRIU that works on both nodes.",
+    Reason.NODES_DIFFER: "Their processors, kernels or CRIUs are too unlike for running on from the same memory.",
     Reason.NOT_ONE_TREE: "A live move takes a process with all its descendants, and some of the job are not.",
     Reason.NO_TARGET: "No worker can take it now without getting into trouble itself.",
     Reason.TARGET_IS_HEAD: "Work moves away from the head, never to it.",

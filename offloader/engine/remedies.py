@@ -61,6 +61,7 @@ REMEDIES: Mapping[Reason, str] = {
     Reason.NO_STRATEGY: "allow another strategy in the rule (`move: {strategies: …}`)",
     Reason.NO_CHECKPOINT: "start it with GRID_OFFLOAD_CHECKPOINT_SIGNAL=USR1, and let it then save and exit with 85",
     Reason.NO_CRIU: "install CRIU 4.2 or newer on both nodes, and run the launcher there as root",
+    Reason.NODES_DIFFER: "choose a node of the same kind, with the same versions",
     Reason.NOT_ONE_TREE: "start the job's parts below one process: `sh -c 'one | two'`",
     Reason.NO_TARGET: "free a worker, add one, or lower what it needs: `grid-offloader status`",
     Reason.TARGET_IS_HEAD: "choose a worker",

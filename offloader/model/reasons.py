@@ -70,6 +70,7 @@ class Reason(StrEnum):
     NO_STRATEGY = "NO_STRATEGY"
     NO_CHECKPOINT = "NO_CHECKPOINT"
     NO_CRIU = "NO_CRIU"
+    NODES_DIFFER = "NODES_DIFFER"
     NOT_ONE_TREE = "NOT_ONE_TREE"
     # Placement.
     NO_TARGET = "NO_TARGET"
