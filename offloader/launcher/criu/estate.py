@@ -87,6 +87,7 @@ class _Estate:
         return {
             "pid": pid,
             "parent": stat_now.ppid,
+            "uid": int(status["Uid"].split()[0]),
             "stopped": stat_now.state == "T",
             "tracer": int(status["TracerPid"]),
             "foreign": _foreign(pid, self._pids[0], status),

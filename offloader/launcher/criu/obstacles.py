@@ -2,7 +2,7 @@
 
 | seen | code |
 | --- | --- |
-| no criu that works on one side | NO_CRIU |
+| no criu that works on one side, or not for the job's account | NO_CRIU |
 | criu, architecture, processor or kernel unlike | NODES_DIFFER |
 | processes that do not descend from the first one | NOT_ONE_TREE |
 | stopped, traced, in other namespaces | STOPPED, TRACED, CONTAINER |
@@ -28,7 +28,7 @@ from ..obstacle import obstacle, shown
 from ..wire import Document, unpack_bytes
 from .arguments import GHOST_LIMIT_BYTES
 
-__all__ = ["Allowed", "between", "unlike"]
+__all__ = ["Allowed", "accounts", "between", "unlike"]
 
 _SHARE = "put it on a file system that both nodes see, or let it be carried along"
 _SAME_VERSION = "install the same version on both nodes"
@@ -66,6 +66,15 @@ def between(estate: Document, offer: Document, shared: SharedDevices, allowed: A
         *_edges(estate, allowed),
         *(found for one in estate["sockets"] for found in _socket(one, offer, allowed)),
     ]
+
+
+def accounts(estate: Document, source: Document) -> list[Document]:
+    """Of the job and the source's report: whether criu there may take processes of their account."""
+    others = sorted({member["uid"] for member in estate["members"]} - {0})
+    if not others or source.get("any_account", True):
+        return []
+    seen = f"at the source root lacks CAP_SYS_RESOURCE, without which criu cannot take processes of uid {others[0]}"
+    return [obstacle("NO_CRIU", seen, "run the launcher there with all of root's capabilities (not in a container)")]
 
 
 def unlike(source: Document, target: Document) -> list[Document]:

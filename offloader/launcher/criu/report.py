@@ -17,6 +17,7 @@ __all__ = ["main", "report"]
 _FEATURES = {"pre_dump": "mem_dirty_track", "lazy_pages": "uffd-noncoop"}
 """What speeds a live move up where the kernel has it, by criu's own names for it (criu check --feature)."""
 _LIMIT_S = 10.0
+_CAP_SYS_RESOURCE = 24
 _GET_IT = (
     "install CRIU 4.2 or newer, or name it in the configuration (Debian: `apt-get install criu`; where that one is too "
     "old for the kernel, deploy/criu of the sources unpacks a newer one)"
@@ -24,7 +25,10 @@ _GET_IT = (
 
 
 def report(given: str = "") -> Document:
-    """`usable`, and if not `obstacle`; the node's kernel and processor are told in any case."""
+    """`usable`, and if not `obstacle`; the node's kernel and processor are told in any case.
+
+    `any_account`: whether it can take other accounts' processes than root's.
+    """
     found: Document = {
         "usable": False,
         "kernel": os.uname().release,
@@ -35,6 +39,7 @@ def report(given: str = "") -> Document:
         found["path"] = find(given)
         found["version"] = version(found["path"])
         _demand_root()
+        found["any_account"] = _may_read_limits()
         found["round_trip_s"] = round(round_trip(found["path"]), 3)
         found["features"] = {name: _has(found["path"], feature) for name, feature in _FEATURES.items()}
         found["usable"] = True
@@ -57,6 +62,11 @@ def _demand_root() -> None:
     # CAP_CHECKPOINT_RESTORE alone lets criu dump some processes of one's own, and restore fewer: not relied on.
     if os.geteuid() != 0:
         raise LauncherError("UNREADABLE", "criu needs root, and the launcher runs as an ordinary account")
+
+
+def _may_read_limits() -> bool:
+    """Whether criu may read and raise limits of other accounts' processes (prlimit(2)): in a container it may not."""
+    return bool(int(proc.status(os.getpid())["CapEff"], 16) >> _CAP_SYS_RESOURCE & 1)
 
 
 def _has(criu: str, feature: str) -> bool:

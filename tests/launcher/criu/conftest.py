@@ -77,7 +77,9 @@ class Rig:
         options = options or options_for(leader)
         return Dump(CRIU, leader, frost.frozen, images, options, limit_s=LIMIT_S, **more).wait()
 
-    def move(self, leader: int, *, way: str = "v1", passed=(), inherited=(), streamed=False, options=None) -> "Node":
+    def move(
+        self, leader: int, *, way: str = "v1", passed=(), inherited=(), streamed=False, options=None, **more
+    ) -> "Node":
         """There: dumped, ended, restored and still stopped. With `streamed` all goes through sockets and tar."""
         node = self.cradle(passed)
         frost = self.freeze(leader, way=way)
@@ -88,7 +90,7 @@ class Rig:
             self._stream(leader, frost, source, target, options)
             dumped = self._dumped
         else:
-            dumped = self.dump(leader, frost, source, options)
+            dumped = self.dump(leader, frost, source, options, **more)
         node.options, node.images, node.tasks = options, target, dumped["tasks"]
         frost.end()
         node.restore(inherited)

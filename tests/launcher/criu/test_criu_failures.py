@@ -77,6 +77,21 @@ def test_a_dump_that_is_given_up_at_any_moment_harms_nothing(rig, job, witness, 
         counts_on(witness, eventually)
 
 
+def test_a_second_hop_that_is_given_up_harms_nothing_either(rig, job, witness, eventually):
+    """There criu works inside the cradle, out of reach of its parent."""
+    node = rig.move(job.pid)
+    node.go_on()
+    leader, chance = node.leader(), random.Random(6)
+    for _ in range(12):
+        frost = rig.freeze(leader)
+        dump = Dump(CRIU, leader, frost.frozen, rig.images(), options_for(leader), limit_s=30)
+        time.sleep(chance.uniform(0.0, 0.08))
+        dump.abort()
+        assert frost.frozen.hierarchy.is_frozen(frost.frozen.directory)
+        frost.thaw()
+        counts_on(witness, eventually)
+
+
 def test_a_transfer_that_stalls_ends_at_its_deadline(rig, job, witness, eventually):
     """A partition in the middle: nobody takes the memory. criu has no limit of its own for that."""
     near, far = socket.socketpair()

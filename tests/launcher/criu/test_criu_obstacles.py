@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from offloader.launcher.criu.estate import survey
-from offloader.launcher.criu.obstacles import Allowed, between, unlike
+from offloader.launcher.criu.obstacles import Allowed, accounts, between, unlike
 from offloader.launcher.criu.offer import offer
 from offloader.launcher.wire import pack_bytes
 from offloader.model import Reason
@@ -249,3 +249,13 @@ def test_no_criu_is_said_of_each_side_that_lacks_it():
         ("NO_CRIU", "at the source: there is none", "install it"),
         ("NO_CRIU", "at the target: there is none", "install it"),
     ]
+
+
+def test_root_in_a_container_takes_only_roots_processes():
+    """Its criu works, and fails on the first process of another account."""
+    estate = {"members": [{"uid": 0}, {"uid": 1000}]}
+    assert accounts(estate, {**REPORT, "any_account": True}) == []
+    assert accounts({"members": [{"uid": 0}]}, {**REPORT, "any_account": False}) == []
+    found = accounts(estate, {**REPORT, "any_account": False})
+    assert [one["reason"] for one in found] == ["NO_CRIU"]
+    assert "CAP_SYS_RESOURCE" in found[0]["seen"]

@@ -1,17 +1,26 @@
 """Programs that never heard of it run on elsewhere: every kind of state that a job may have, by a witness file."""
 
+import contextlib
+import fcntl
 import os
+import pty
 import signal
+import struct
+import termios
 from pathlib import Path
 
 import pytest
 
 from offloader.launcher import cgroups
-from offloader.launcher.criu.arguments import Inherited
+from offloader.launcher.criu import estate, obstacles, report
+from offloader.launcher.criu.arguments import Inherited, terminal
+from offloader.launcher.criu.dumping import options_for
+from offloader.launcher.errors import LauncherError
 
 pytestmark = [pytest.mark.slow, pytest.mark.criu]
 
 PYTHON = "/usr/bin/python3"
+CRIU = str(Path(__file__).resolve().parents[3] / ".cache/criu/criu")
 USABLE = [one.how for one in cgroups.find() if os.access(one.mount, os.W_OK)]
 
 # Counts until it is told to stop by a file, and ends with a code that only it knows.
@@ -385,6 +394,90 @@ def test_a_job_that_leads_no_session_and_dies_of_a_signal(counting, bench):
     counting.witness.contiguous()
 
 
+def test_an_ordinary_users_job_stays_an_ordinary_users(counting):
+    """Accounts, groups and the promise of no new privileges are those of the image, though criu is root."""
+    for path in (counting.witness.path, counting.bench.root):
+        os.chown(path, 65534, 65534)  # nobody, in a group beside its own
+    counting.start(
+        """
+import ctypes
+ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
+up()
+count_until_told()
+status = dict(line.rstrip().split(":\\t") for line in open("/proc/self/status"))
+ok = os.getresuid() == (65534,) * 3 and os.getgroups() == [65534, 65533] and status["NoNewPrivs"] == "1"
+sys.exit(7 if ok and status["CapEff"].strip("0") == "" else 8)
+""",
+        user=65534,
+        group=65534,
+        extra_groups=[65534, 65533],
+    )
+    refused = obstacles.accounts(estate.survey([counting.process.pid]), report.report(CRIU))
+    if refused:  # in a container root cannot: that must be known before, and nothing half done
+        assert [one["reason"] for one in refused] == ["NO_CRIU"]
+        with pytest.raises(LauncherError, match=r"DUMP_FAILED.*rlimit"):
+            counting.moved()
+        counting.rig.close()
+        counting.counted_more()
+        return
+    node = counting.moved()
+    assert node.tasks[0]["uid"] == 65534
+    counting.ends(node)
+
+
+def test_a_terminal_is_replaced_by_another_one(rig, bench, eventually):
+    """Input, output, its being the controlling terminal, window size and Ctrl-C: twice, the second out of a cradle."""
+    near, far = pty.openpty()
+    program = """
+import os, sys
+for line in sys.stdin:
+    print("got", line.strip(), os.isatty(0), os.get_terminal_size().columns, open("/dev/tty").isatty(), flush=True)
+"""
+    process = bench.start(
+        ["setsid", "--ctty", PYTHON, "-c", program], stdin=far, stdout=far, stderr=far, start_new_session=False
+    )
+    said = Said(near, eventually)
+    said.answers(b"one\n", b"got one True 0 True")
+    leader = process.pid
+    for number, columns in ((b"two", 81), (b"three", 82)):
+        found = os.fstat(far)
+        name = terminal(found.st_rdev, found.st_dev)
+        former = said, far
+        near, far = pty.openpty()
+        said = Said(near, eventually)
+        node = rig.move(leader, passed=[far], inherited=[Inherited.terminal(far, name)], terminals=[name])
+        os.close(former[1])
+        former[0].close()
+        fcntl.ioctl(near, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))  # criu brings the old one's along
+        node.go_on()
+        said.answers(number + b"\n", b"got %s True %d True" % (number, columns))
+        leader = node.leader()
+    os.write(near, b"\x03")
+    assert node.ended()["signal"] == signal.SIGINT
+    os.close(far)
+    said.close()
+
+
+class Said:
+    """What appears on a terminal."""
+
+    def __init__(self, near, eventually) -> None:
+        self._near, self._eventually, self._text = near, eventually, b""
+        os.set_blocking(near, False)
+
+    def answers(self, line, expected):
+        os.write(self._near, line)
+        self._eventually(lambda: expected in self._read(), f"{expected} in {self._text}")
+
+    def _read(self):
+        with contextlib.suppress(BlockingIOError):
+            self._text += os.read(self._near, 4096)
+        return self._text
+
+    def close(self):
+        os.close(self._near)
+
+
 def test_an_established_connection_is_closed_where_that_is_allowed(counting, rig):
     """The program sees the end of its input, and its listener goes on."""
     counting.start(
@@ -398,7 +491,5 @@ count_until_told()
 sys.exit(7 if server.recv(10) == b"" else 8)
 """
     )
-    from offloader.launcher.criu.dumping import options_for
-
     node = counting.moved(options=options_for(counting.process.pid, tcp_close=True))
     counting.ends(node)
