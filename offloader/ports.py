@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Clock", "Completed", "Host", "LineChannel", "MetricsSource", "Sample", "VectorResult"]
+__all__ = ["ByteChannel", "Clock", "Completed", "Host", "LineChannel", "MetricsSource", "Sample", "VectorResult"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,19 @@ class LineChannel(Protocol):
         """End the command and release the channel. Never raises."""
 
 
+class ByteChannel(Protocol):
+    """A running command whose stdin and stdout carry raw bytes, both ways at once."""
+
+    async def send(self, data: bytes) -> None:
+        """Write; waits while the command does not read. Raises NodeUnreachable when the channel is closed."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Pieces as they arrive; ends when the other side closes or the connection is lost."""
+
+    async def close(self) -> None:
+        """End the command and release the channel. Never raises."""
+
+
 class Host(Protocol):
     """A node on which we may run commands: this one, or one behind SSH. argv lists only: no shell parses them."""
 
@@ -47,6 +60,9 @@ class Host(Protocol):
 
     async def open(self, argv: Sequence[str], *, timeout_s: float = 10.0) -> LineChannel:
         """Start a command for line traffic. Raises NodeUnreachable when it cannot be started in time."""
+
+    async def stream(self, argv: Sequence[str], *, timeout_s: float = 10.0) -> ByteChannel:
+        """Start a command for raw bytes. Raises NodeUnreachable when it cannot be started in time."""
 
 
 class Clock(Protocol):

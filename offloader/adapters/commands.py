@@ -15,17 +15,19 @@ import pwd
 import signal
 import subprocess
 import textwrap
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from offloader.adapters.chunks import ChunkInbox
 from offloader.adapters.lines import LineInbox
 from offloader.errors import NodeUnreachable
-from offloader.ports import Completed, LineChannel
+from offloader.ports import ByteChannel, Completed, LineChannel
 
 __all__ = ["Account", "LocalHost", "default_environment"]
 
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
+_ChannelT = TypeVar("_ChannelT", bound="_LocalPipes")
 
 OUTPUT_LIMIT_BYTES = 32 << 20
 _LINGER_S = 1.0  # how long to wait for output that others hold open after the command itself has ended
@@ -110,12 +112,19 @@ class LocalHost:
 
     async def open(self, argv: Sequence[str], *, timeout_s: float = 10.0) -> LineChannel:
         """Start a command for line traffic. Raises NodeUnreachable when it cannot be started."""
+        return await self._open(_LocalChannel, argv, timeout_s)
+
+    async def stream(self, argv: Sequence[str], *, timeout_s: float = 10.0) -> ByteChannel:
+        """Start a command for raw bytes. Raises NodeUnreachable when it cannot be started."""
+        return await self._open(_LocalStream, argv, timeout_s)
+
+    async def _open(self, kind: Callable[[_Child, str], _ChannelT], argv: Sequence[str], timeout_s: float) -> _ChannelT:
         try:
             child = _Child(argv, self._environment, with_stdin=True, account=self._account)
         except OSError as error:
             reason = error.strerror or str(error)
             raise NodeUnreachable(f"{self._name}: {_brief(argv)} cannot be started: {reason}") from error
-        channel = _LocalChannel(child, f"{self._name}: {_brief(argv)}")
+        channel = kind(child, f"{self._name}: {_brief(argv)}")
         try:
             async with asyncio.timeout(timeout_s):
                 await channel.connect()
@@ -267,12 +276,12 @@ class _Input(asyncio.BaseProtocol):
         self.writable.set()
 
 
-class _Lines(asyncio.Protocol):
-    """stdout as lines; stops reading while nobody takes them."""
+class _Output(asyncio.Protocol):
+    """stdout, for an inbox; stops reading while nobody takes what is in there."""
 
-    def __init__(self) -> None:
+    def __init__(self, inbox: type[LineInbox | ChunkInbox]) -> None:
         self._transport: asyncio.ReadTransport | None = None
-        self.inbox = LineInbox(on_full=self._pause, on_room=self._resume)
+        self.inbox = inbox(on_full=self._pause, on_room=self._resume)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.ReadTransport)
@@ -294,30 +303,18 @@ class _Lines(asyncio.Protocol):
             self._transport.resume_reading()
 
 
-class _LocalChannel:
-    """ports.LineChannel over the pipes of a child."""
+class _LocalPipes:
+    """What both kinds of channels have in common: the pipes of a child."""
 
-    def __init__(self, child: _Child, described: str) -> None:
+    def __init__(self, child: _Child, described: str, inbox: type[LineInbox | ChunkInbox]) -> None:
         self._child = child
         self._described = described
-        self._output = _Lines()
+        self._output = _Output(inbox)
+        self._inbox = self._output.inbox
         self._errors = _Tail()
 
     async def connect(self) -> None:
         await self._child.connect(self._output, self._errors)
-
-    async def send(self, line: bytes) -> None:
-        """Write one line; waits while the command does not read."""
-        if b"\n" in line:
-            raise ValueError("a line must not contain a newline")
-        self._child.stdin.write(line + b"\n")
-        await self._child.stdin.writable.wait()
-        if not self._child.stdin.open:
-            raise NodeUnreachable(f"{self._described} has ended: {self._errors.text() or 'it said nothing'}")
-
-    def lines(self) -> AsyncIterator[bytes]:
-        """Lines as they arrive; ends when the command closes its stdout."""
-        return self._output.inbox.lines()
 
     async def close(self) -> None:
         """Close its stdin, give it a moment to end by itself, then end it."""
@@ -326,7 +323,49 @@ class _LocalChannel:
             await asyncio.wait({self._child.exited}, timeout=_CLOSE_GRACE_S)
         finally:
             await self._child.finish()
-            self._output.inbox.end()
+            self._inbox.end()
+
+    async def _write(self, data: bytes) -> None:
+        self._child.stdin.write(data)
+        await self._child.stdin.writable.wait()
+        if not self._child.stdin.open:
+            raise NodeUnreachable(f"{self._described} has ended: {self._errors.text() or 'it said nothing'}")
+
+
+class _LocalChannel(_LocalPipes):
+    """ports.LineChannel over the pipes of a child."""
+
+    _inbox: LineInbox
+
+    def __init__(self, child: _Child, described: str) -> None:
+        super().__init__(child, described, LineInbox)
+
+    async def send(self, line: bytes) -> None:
+        """Write one line; waits while the command does not read."""
+        if b"\n" in line:
+            raise ValueError("a line must not contain a newline")
+        await self._write(line + b"\n")
+
+    def lines(self) -> AsyncIterator[bytes]:
+        """Lines as they arrive; ends when the command closes its stdout."""
+        return self._inbox.lines()
+
+
+class _LocalStream(_LocalPipes):
+    """ports.ByteChannel over the pipes of a child."""
+
+    _inbox: ChunkInbox
+
+    def __init__(self, child: _Child, described: str) -> None:
+        super().__init__(child, described, ChunkInbox)
+
+    async def send(self, data: bytes) -> None:
+        """Write; waits while the command does not read."""
+        await self._write(data)
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Pieces as they arrive; ends when the command closes its stdout."""
+        return self._inbox.chunks()
 
 
 def _brief(argv: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from offloader.errors import NodeUnreachable
 from offloader.launcher.pack import pack
 from offloader.moves.link import Link
 from offloader.moves.plan import MoveNode
-from offloader.ports import Completed, Host, LineChannel
+from offloader.ports import ByteChannel, Completed, Host, LineChannel
 
 __all__ = ["Agent", "VerbFailed"]
 
@@ -94,6 +94,11 @@ class Agent:
         """Connect to the long-lived role whose directory that is. Raises NodeUnreachable."""
         await self._place()
         return Link(await self._host.open(self.argv("link", directory), timeout_s=self._verb_s), self.node.name)
+
+    async def stream(self, verb: str, *arguments: str) -> ByteChannel:
+        """Start a verb that speaks raw bytes both ways. Raises NodeUnreachable."""
+        await self._place()
+        return await self._host.stream(self.argv(verb, *arguments), timeout_s=self._verb_s)
 
     @contextlib.asynccontextmanager
     async def answering(self, verb: str, *arguments: str, said: bytes | None = None) -> AsyncIterator[Any]:

@@ -15,13 +15,14 @@ from typing import TypeVar
 
 import paramiko
 
+from offloader.adapters.chunks import ChunkInbox
 from offloader.adapters.lines import LineInbox
 from offloader.adapters.ssh.clientconfig import destination
 from offloader.adapters.ssh.connection import Connection, connect
 from offloader.adapters.ssh.session import Session, SessionRefused, command_line, kill_line
 from offloader.adapters.ssh.settings import SshSettings
 from offloader.errors import NodeUnreachable
-from offloader.ports import Completed, LineChannel
+from offloader.ports import ByteChannel, Completed, LineChannel
 
 __all__ = ["SshHost"]
 
@@ -33,6 +34,10 @@ _KILL_S = 1.5
 _BUSY_FIRST_S, _BUSY_LAST_S = 0.02, 0.7  # pauses, each twice the one before
 _LOST = (SessionRefused, OSError, EOFError, paramiko.SSHException)  # what a connection that is gone looks like
 _CLOSE_GRACE_S = 1.0  # how long a command may take to end once its stdin is closed
+
+
+_ChannelT = TypeVar("_ChannelT", bound="_SshPipes")
+_Kind = Callable[["SshHost", Session, str, contextlib.AsyncExitStack], _ChannelT]
 
 
 class SshHost:
@@ -75,6 +80,13 @@ class SshHost:
 
     async def open(self, argv: Sequence[str], *, timeout_s: float = 10.0) -> LineChannel:
         """Start a command for line traffic. Raises NodeUnreachable when it cannot be started in time."""
+        return await self._open(_SshChannel, argv, timeout_s)
+
+    async def stream(self, argv: Sequence[str], *, timeout_s: float = 10.0) -> ByteChannel:
+        """Start a command for raw bytes. Raises NodeUnreachable when it cannot be started in time."""
+        return await self._open(_SshStream, argv, timeout_s)
+
+    async def _open(self, kind: _Kind[_ChannelT], argv: Sequence[str], timeout_s: float) -> _ChannelT:
         command = command_line(argv, at_most_s=None)
         try:
             async with asyncio.timeout(timeout_s), contextlib.AsyncExitStack() as slots:
@@ -82,7 +94,7 @@ class SshHost:
                 await slots.enter_async_context(self._channels)
                 await slots.enter_async_context(self._sessions)
                 session = await self._start(command, timeout_s, errors_tail=True)
-                return _SshChannel(self, session, f"{self._name}: {_brief(argv)}", slots.pop_all())
+                return kind(self, session, f"{self._name}: {_brief(argv)}", slots.pop_all())
         except TimeoutError:
             raise NodeUnreachable(f"{self._name}: {_brief(argv)} could not be started within {timeout_s:g} s") from None
 
@@ -256,10 +268,17 @@ class SshHost:
             await self.in_thread(session.close)
 
 
-class _SshChannel:
-    """ports.LineChannel over a session."""
+class _SshPipes:
+    """What both kinds of channels have in common: a session, read as fast as its reader takes it."""
 
-    def __init__(self, host: SshHost, session: Session, described: str, slots: contextlib.AsyncExitStack) -> None:
+    def __init__(
+        self,
+        host: SshHost,
+        session: Session,
+        described: str,
+        slots: contextlib.AsyncExitStack,
+        inbox: type[LineInbox | ChunkInbox],
+    ) -> None:
         self._host = host
         self._session = session
         self._described = described
@@ -270,24 +289,8 @@ class _SshChannel:
         self._sending = asyncio.Lock()
         loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[int | None] = loop.create_future()
-        self._inbox = LineInbox(on_full=self._hold, on_room=self._go_on)
+        self._inbox = inbox(on_full=self._hold, on_room=self._go_on)
         session.start_reading(loop, self._take, lambda _: None, self._end)
-
-    async def send(self, line: bytes) -> None:
-        """Write one line; waits while the command does not read."""
-        if b"\n" in line:
-            raise ValueError("a line must not contain a newline")
-        async with self._sending:
-            if not self._closed and not self._ended.done():
-                with contextlib.suppress(OSError):
-                    await self._host.in_thread(partial(self._session.send, line + b"\n"))
-                    return
-        said = self._session.errors.decode("utf-8", "replace").strip()
-        raise NodeUnreachable(f"{self._described} has ended, or the connection was lost: {said or 'it said nothing'}")
-
-    def lines(self) -> AsyncIterator[bytes]:
-        """Lines as they arrive; ends when the command closes its stdout or the connection is lost."""
-        return self._inbox.lines()
 
     async def close(self) -> None:
         """Close its stdin, give it a moment to end by itself, then end it."""
@@ -328,6 +331,51 @@ class _SshChannel:
 
     def _end(self, status: int | None) -> None:
         _settle_once(self._ended, status)
+
+    async def _write(self, data: bytes) -> None:
+        async with self._sending:
+            if not self._closed and not self._ended.done():
+                with contextlib.suppress(OSError):
+                    await self._host.in_thread(partial(self._session.send, data))
+                    return
+        said = self._session.errors.decode("utf-8", "replace").strip()
+        raise NodeUnreachable(f"{self._described} has ended, or the connection was lost: {said or 'it said nothing'}")
+
+
+class _SshChannel(_SshPipes):
+    """ports.LineChannel over a session."""
+
+    _inbox: LineInbox
+
+    def __init__(self, host: SshHost, session: Session, described: str, slots: contextlib.AsyncExitStack) -> None:
+        super().__init__(host, session, described, slots, LineInbox)
+
+    async def send(self, line: bytes) -> None:
+        """Write one line; waits while the command does not read."""
+        if b"\n" in line:
+            raise ValueError("a line must not contain a newline")
+        await self._write(line + b"\n")
+
+    def lines(self) -> AsyncIterator[bytes]:
+        """Lines as they arrive; ends when the command closes its stdout or the connection is lost."""
+        return self._inbox.lines()
+
+
+class _SshStream(_SshPipes):
+    """ports.ByteChannel over a session."""
+
+    _inbox: ChunkInbox
+
+    def __init__(self, host: SshHost, session: Session, described: str, slots: contextlib.AsyncExitStack) -> None:
+        super().__init__(host, session, described, slots, ChunkInbox)
+
+    async def send(self, data: bytes) -> None:
+        """Write; waits while the command does not read."""
+        await self._write(data)
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Pieces as they arrive; ends when the command closes its stdout or the connection is lost."""
+        return self._inbox.chunks()
 
 
 def _said(error: BaseException) -> str:

@@ -331,6 +331,37 @@ async def test_a_flood_waits_for_its_reader_instead_of_filling_memory(host):
     assert numbers == list(range(3000))
 
 
+async def test_a_stream_carries_any_bytes_both_ways_at_once(host):
+    sent = bytes(range(256)) * 20000
+    channel = await host.stream(["cat"])
+    received = bytearray()
+    sending = asyncio.create_task(channel.send(sent))
+    async for chunk in channel.chunks():
+        received += chunk
+        if len(received) == len(sent):
+            break
+    await sending
+    await channel.close()
+    assert received == sent
+    with pytest.raises(NodeUnreachable):
+        await channel.send(b"anybody there?")
+
+
+async def test_a_stream_waits_for_its_reader_instead_of_filling_memory(host, tmp_path):
+    """The command notes how far it came: not to the end while nobody reads."""
+    far = tmp_path / "far"
+    program = f"import os\nfor n in range(4000):\n os.write(1, b'x' * 10000)\n open({str(far)!r}, 'w').write(f'{{n}}')"
+    channel = await host.stream([PYTHON, "-c", program])
+    before = -1
+    async with asyncio.timeout(20):
+        while not far.exists() or (now := far.read_text()) == "" or now != before:
+            before = far.read_text() if far.exists() else -1
+            await asyncio.sleep(0.3)
+    assert int(before) < 3000
+    assert sum([len(chunk) async for chunk in channel.chunks()]) == 4000 * 10000
+    await channel.close()
+
+
 async def test_closing_the_host_ends_what_runs_and_it_can_be_used_again(host, tmp_path):
     channel = await host.open(["cat"])
     task = asyncio.create_task(host.run(["sleep", "3"], timeout_s=2))
