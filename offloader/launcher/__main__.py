@@ -29,6 +29,13 @@ VERBS = {
     "log": ("log", "main"),
     "guard": ("guard_start", "main"),
     "criu": ("criu.report", "main"),
+    "weigh": ("stage", "main_weigh"),
+    "lodge": ("stage", "main_lodge"),
+    "stage": ("stage", "main_stage"),
+    "staged": ("stage", "main_staged"),
+    "manifest": ("stage", "main_manifest"),
+    "merge": ("stage", "main_merge"),
+    "unlodge": ("stage", "main_unlodge"),
 }
 
 

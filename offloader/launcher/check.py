@@ -6,19 +6,18 @@ On stdin one document: `capsule`, and optionally `survey` (what the job has in i
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Container
 from dataclasses import replace
 
-from . import owner, room, stdio, surroundings
+from . import as_owner, owner, room, stdio, surroundings
 from .capsule import Capsule, Image, load
 from .errors import LauncherError
 from .fileprint import digest
 from .obstacle import obstacle, shown
 from .surroundings import Surroundings, different
-from .wire import LIMIT_BYTES, Document, decode, encode
+from .wire import LIMIT_BYTES, Document, decode
 
 __all__ = ["obstacles_as_owner"]
 
@@ -38,32 +37,14 @@ def _as_owner(image: Image, answer: Callable[[], Document]) -> Document:
     wrong = owner.mismatch(image)
     if wrong is not None:
         return _nothing_but(obstacle("IDENTITY_MISMATCH", wrong, "give the user the same uid and groups on both nodes"))
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _answer_from_child(image, answer, writing)
-    os.close(writing)
-    with open(reading, "rb") as stream:
-        answered = stream.read()
-    os.waitpid(child, 0)
-    if not answered:
-        return _nothing_but(obstacle("LAUNCH_FAILED", "the check could not become the job's owner", ""))
-    document: Document = json.loads(answered)
-    return document
+    try:
+        return as_owner.answered(image, answer)
+    except LauncherError as error:
+        return _nothing_but(obstacle("LAUNCH_FAILED", f"the check: {error.detail}", ""))
 
 
 def _nothing_but(found: Document) -> Document:
     return {"obstacles": [found], "notes": [], "shared": [], "streams": {}}
-
-
-def _answer_from_child(image: Image, answer: Callable[[], Document], writing: int) -> None:
-    """Never returns; an exception shows as an empty answer."""
-    try:
-        owner.become(image)
-        with open(writing, "wb") as stream:
-            stream.write(encode(answer()))
-    finally:
-        os._exit(0)
 
 
 def _whole(capsule: Capsule, around: Surroundings | None, memory_bytes: int) -> Document:

@@ -12,9 +12,11 @@ import pwd
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+from .errors import LauncherError
 from .kernel import no_new_privileges
+from .wire import Document
 
-__all__ = ["ALMOST_ROOT", "Account", "Owner", "become", "gained", "mismatch"]
+__all__ = ["ALMOST_ROOT", "Account", "Owner", "account", "become", "gained", "mismatch"]
 
 ALMOST_ROOT = frozenset({"root", "docker", "lxd", "incus-admin", "libvirt", "disk", "shadow", "kmem"})
 """Groups whose members can make themselves root."""
@@ -52,6 +54,28 @@ class Account(NamedTuple):
     gid: int
     groups: tuple[int, ...]
     group_names: Mapping[int, str] = {}
+
+    def document(self) -> Document:
+        """As it travels, and as `account` reads it."""
+        return self._asdict()
+
+
+def account(document: Document) -> Account:
+    """An owner as it travels: the fields of a captured process that say whose it is.
+
+    Raises:
+        LauncherError: BAD_MESSAGE: one is missing, or of another type.
+    """
+    try:
+        return Account(
+            str(document["user"]),
+            int(document["uid"]),
+            int(document["gid"]),
+            tuple(int(group) for group in document["groups"]),
+            {int(number): str(name) for number, name in document.get("group_names", {}).items()},
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise LauncherError("BAD_MESSAGE", f"owner: {error!r}") from error
 
 
 def mismatch(image: Owner) -> str | None:
