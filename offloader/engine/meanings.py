@@ -64,6 +64,7 @@ MEANINGS: Mapping[Reason, str] = {
     Reason.TOO_LARGE: "Its arguments and environment are too large to start it with elsewhere.",
     Reason.NO_ROOM: "The target has too little memory for it, or next to no disk where it works.",
     Reason.NO_CHECKPOINT: "How it saves its state was not declared, or asking it that way would end it without.",
+    Reason.NOT_STAGED: "Its working directory could not be copied to the target.",
     Reason.NO_STRATEGY: "No way of moving that this version has fits it.",
     Reason.NO_CRIU: "A live move needs a CRIU that works on both nodes.",
     Reason.NODES_DIFFER: "Their processors, kernels or CRIUs are too unlike for running on from the same memory.",

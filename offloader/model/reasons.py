@@ -72,6 +72,7 @@ class Reason(StrEnum):
     NO_CRIU = "NO_CRIU"
     NODES_DIFFER = "NODES_DIFFER"
     NOT_ONE_TREE = "NOT_ONE_TREE"
+    NOT_STAGED = "NOT_STAGED"
     # Placement.
     NO_TARGET = "NO_TARGET"
     TARGET_IS_HEAD = "TARGET_IS_HEAD"

@@ -73,6 +73,10 @@ class Agent:
         """The source's durable directory of one move."""
         return posixpath.join(self.node.state_dir, "moves", move_id)
 
+    def staging_dir(self, job: str) -> str:
+        """What a node remembers of a job's working directory that was copied from here, or to here."""
+        return posixpath.join(self.node.state_dir, "staged", job)
+
     def argv(self, verb: str, *arguments: str) -> tuple[str, ...]:
         """The launcher's command line on that node: constant words, pids and our own paths only."""
         return (self.node.python, "-I", self._path, verb, *arguments)

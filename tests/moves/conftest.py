@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from moves_world import WORKERS, Witness, build
+from staging_world import NOBODY, StagingWorld
 
 from offloader.adapters.commands import LocalHost
 from offloader.adapters.journal import Journal
@@ -36,3 +37,18 @@ async def world(tmp_path):
             os.kill(pid, signal.SIGKILL)
     journal.close()
     witness.close()
+
+
+@pytest.fixture(params=[0, NOBODY], ids=["own-account", "another-account"])
+def nodes(request):
+    world = StagingWorld(request.param)
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def others():
+    """For what does not depend on whose job it is: that of an ordinary account."""
+    world = StagingWorld(NOBODY)
+    yield world
+    world.close()
