@@ -79,8 +79,13 @@ class Capsule:
     redirect_output: bool = False
     pass_env: tuple[str, ...] = ()
     shared: SharedDevices = frozenset()
+    staged: tuple[bytes, ...] = ()  # directories of the source that are copied to this node
     timings: HoldTimings = field(default_factory=HoldTimings)
     state_in: tuple[bytes, ...] = ()  # directories that it goes on from, where it does not begin anew
+
+    def carries(self, path: bytes) -> bool:
+        """Whether that path of the source is copied along."""
+        return any(path == root or path.startswith(root + b"/") for root in self.staged)
 
     @property
     def task(self) -> str:
@@ -118,6 +123,7 @@ def load(document: Document) -> Capsule:
         redirect_output=reader.get("redirect_output", bool, False),
         pass_env=passed,
         shared=reader.convert("shared", reader.get("shared", list, []), _device_pairs),
+        staged=reader.convert("staged", reader.get("staged", list, []), _directories),
         timings=HoldTimings(
             **{name: timings.number(name, default) for name, default in HoldTimings().__dict__.items()}
         ),
@@ -188,6 +194,13 @@ def _strings(values: list[str]) -> tuple[bytes, ...]:
     found = tuple(unpack_bytes(value) for value in values)
     if any(b"\0" in value for value in found):
         raise ValueError("a NUL inside")
+    return found
+
+
+def _directories(values: list[str]) -> tuple[bytes, ...]:
+    found = _strings(values)
+    if not all(value.startswith(b"/") and value != b"/" for value in found):
+        raise ValueError("absolute paths of directories")
     return found
 
 

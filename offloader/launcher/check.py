@@ -1,14 +1,15 @@
 """`check` (target): what this node lacks for a job, found before the original is touched. Leaves nothing behind.
 
-On stdin one document: `capsule`, and optionally `survey` (what the job has in its hands at the source, with tokens) and
-`memory_bytes` (what it needs). Looks with the owner's eyes: a directory that only root can enter is not there.
+On stdin one document: `capsule`, and optionally `survey` (what the job has in its hands at the source, with tokens),
+`memory_bytes` (what it needs), and `coming`: true before the capsule's `staged` directories are copied. Looks with the
+owner's eyes: a directory that only root can enter is not there.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 
 from . import as_owner, owner, room, stdio, surroundings
@@ -47,18 +48,25 @@ def _nothing_but(found: Document) -> Document:
     return {"obstacles": [found], "notes": [], "shared": [], "streams": {}}
 
 
-def _whole(capsule: Capsule, around: Surroundings | None, memory_bytes: int) -> Document:
-    """Everything, seen with the eyes of this process. Without surroundings this node is the job's own source."""
+def _nothing(_path: bytes) -> bool:
+    return False
+
+
+def _whole(capsule: Capsule, around: Surroundings | None, memory_bytes: int, *, coming: bool) -> Document:
+    """Everything, seen with the eyes of this process. Without surroundings this node is the job's own source.
+
+    `coming`: what is to be staged is not here yet, and is taken to be.
+    """
     gained, told = _groups(capsule.image) if around is not None else ([], [])
     around = around or Surroundings()
     capsule = replace(capsule, shared=capsule.shared | around.shared())
-    openings, _, notes = stdio.plan(capsule.image, capsule.shared, redirect=capsule.redirect_output)
-    found, more = around.judge(capsule.shared)
+    openings, _, notes = stdio.plan(capsule, coming=coming)
+    found, more = around.judge(capsule.shared, capsule.carries if coming else _nothing)
     memory, disk = room.short_of_memory(memory_bytes), room.short_of_disk(capsule.image.cwd)
     found += [obstacle("NO_ROOM", memory, "choose another node, or wait")] if memory else []
     found += [obstacle("NO_ROOM", disk, "make room there")] if disk else []
     return {
-        "obstacles": [*_obstacles(capsule, {file.path for file in around.files}), *gained, *found],
+        "obstacles": [*_obstacles(capsule, {file.path for file in around.files}, coming=coming), *gained, *found],
         "notes": notes + more + told,
         "shared": sorted(capsule.shared),
         "streams": {str(number): opening.how for number, opening in openings.items()},
@@ -76,12 +84,15 @@ def _groups(image: Image) -> tuple[list[Document], list[str]]:
     return [], [f"it will have the groups {', '.join(gained)}, which it has not at the source"] if gained else []
 
 
-def _obstacles(capsule: Capsule, judged: Container[bytes] = ()) -> list[Document]:
+def _obstacles(capsule: Capsule, judged: Container[bytes] = (), *, coming: bool = False) -> list[Document]:
     """Of the capsule alone; files that are `judged` elsewhere are left out."""
     image = capsule.image
-    _, problems, _ = stdio.plan(image, capsule.shared, redirect=capsule.redirect_output)
-    program = different(image.exe.path, image.exe.digest, image.exe.size)
-    found = [program, _directory(image), *_files(image, judged), _size(image)]
+    expected = capsule.carries if coming else _nothing
+    _, problems, _ = stdio.plan(capsule, coming=coming)
+    found = [] if expected(image.exe.path) else [different(image.exe.path, image.exe.digest, image.exe.size)]
+    found += [] if expected(image.cwd) else [_directory(image)]
+    files = [file for file in image.files if not expected(file[0])]
+    found += [*_files(files, judged), _size(image)]
     found += [obstacle(*problem) for problem in problems]
     return [one for one in found if one is not None]
 
@@ -96,10 +107,10 @@ def _directory(image: Image) -> Document | None:
     )
 
 
-def _files(image: Image, judged: Container[bytes]) -> list[Document]:
+def _files(files: Iterable[tuple[bytes, str | None]], judged: Container[bytes]) -> list[Document]:
     """Arguments that named files at the source must name files here; a script must be the same one."""
     found = []
-    for path, wanted in image.files:
+    for path, wanted in files:
         if path in judged:
             continue
         if not os.path.exists(path):
@@ -136,7 +147,7 @@ def main(arguments: list[str]) -> Document:
     capsule = load(document.get("capsule", {}))
     try:
         around = surroundings.load(document["survey"]) if "survey" in document else None
-        needed = int(document.get("memory_bytes", 0))
+        needed, coming = int(document.get("memory_bytes", 0)), document.get("coming") is True
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LauncherError("BAD_CAPSULE", f"survey: {error!r}") from error
-    return _as_owner(capsule.image, lambda: _whole(capsule, around, needed))
+    return _as_owner(capsule.image, lambda: _whole(capsule, around, needed, coming=coming))

@@ -27,7 +27,7 @@ def open_log(directory: Path, capsule: Capsule) -> int:
 
 def places(capsule: Capsule) -> Document:
     """For both outputs: the file that holds it and where this attempt's part begins (path null: output.log)."""
-    openings, _, _ = stdio.plan(capsule.image, capsule.shared, redirect=capsule.redirect_output)
+    openings, _, _ = stdio.plan(capsule)
     return {str(number): _place(openings[number]) for number in (1, 2) if number in openings}
 
 

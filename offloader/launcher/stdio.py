@@ -3,6 +3,7 @@
 | source | stdin | stdout, stderr |
 | --- | --- | --- |
 | regular file, the same one here | reopened from its start | reopened, appending, never truncated |
+| regular file in a staged directory | its copy, in the same way | its copy, in the same way |
 | regular file, not shared | NO_FILE | NO_FILE, or the capsule's `redirect_output`: output.log |
 | /dev/null | /dev/null | /dev/null |
 | terminal | /dev/null | output.log |
@@ -16,8 +17,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from .capsule import Image, Stream
-from .fileprint import SharedDevices
+from .capsule import Capsule, Stream
 
 __all__ = ["Opening", "Problem", "plan"]
 
@@ -40,21 +40,36 @@ class Problem(NamedTuple):
     remedy: str
 
 
-def plan(image: Image, shared: SharedDevices, *, redirect: bool) -> tuple[dict[int, Opening], list[Problem], list[str]]:
-    """Openings by number, problems, and notes for people. `shared`: the file systems that are the source's too."""
+def plan(capsule: Capsule, *, coming: bool = False) -> tuple[dict[int, Opening], list[Problem], list[str]]:
+    """Openings by number, problems, and notes for people. `coming`: what is to be staged is not there yet."""
     openings: dict[int, Opening] = {}
     problems: list[Problem] = []
     notes: list[str] = []
-    for number, stream in sorted(image.stdio.items()):
-        here = not stream.deleted and stream.shared is not None and stream.shared.is_here(stream.path, shared)
+    for number, stream in sorted(capsule.image.stdio.items()):
+        expected = coming and capsule.carries(stream.path)
+        here = not stream.deleted and (expected or _is_here(capsule, stream))
         decided = (
-            _input(stream, notes, here=here) if number == 0 else _output(number, stream, redirect=redirect, here=here)
+            _input(stream, notes, here=here)
+            if number == 0
+            else _output(
+                number,
+                stream,
+                redirect=capsule.redirect_output,
+                here=here and (expected or os.access(stream.path, os.W_OK)),
+            )
         )
         if isinstance(decided, Problem):
             problems.append(decided)
         else:
             openings[number] = decided
     return openings, problems, notes
+
+
+def _is_here(capsule: Capsule, stream: Stream) -> bool:
+    """The same file, or its staged copy."""
+    if stream.shared is not None and stream.shared.is_here(stream.path, capsule.shared):
+        return True
+    return capsule.carries(stream.path) and os.path.isfile(stream.path)
 
 
 def _input(stream: Stream, notes: list[str], *, here: bool) -> Opening | Problem:
@@ -80,7 +95,7 @@ def _output(number: int, stream: Stream, *, redirect: bool, here: bool) -> Openi
     if stream.kind in {"tty", "pipe", "socket"}:
         return Opening("log")
     if stream.kind == "file":
-        if here and os.access(stream.path, os.W_OK):
+        if here:
             return Opening("file", stream.path, (stream.flags & ~_NEVER) | os.O_APPEND | os.O_NOCTTY)
         if redirect:
             return Opening("log")

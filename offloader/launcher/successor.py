@@ -35,7 +35,7 @@ class Launched(NamedTuple):
 
 def launch(capsule: Capsule, log: int) -> Launched:
     """Fork the successor. `log` is the open output.log, which belongs to the owner already."""
-    openings, problems, _ = stdio.plan(capsule.image, capsule.shared, redirect=capsule.redirect_output)
+    openings, problems, _ = stdio.plan(capsule)
     if problems:
         raise OSError(0, problems[0].seen)
     variables = environment.build(capsule.image.environ, capsule.env_add, capsule.pass_env, os.environb)

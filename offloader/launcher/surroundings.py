@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from .fileprint import SharedDevices, SharedFile, digest
@@ -55,9 +55,9 @@ class Surroundings(NamedTuple):
         pairs = ((token.dev, token.device_here()) for token in self.tokens)
         return frozenset((there, here) for there, here in pairs if here is not None)
 
-    def judge(self, shared: SharedDevices) -> tuple[list[Document], list[str]]:
-        """Obstacles and notes for people."""
-        obstacles = [*self._programs(), *self._directories(), *self._state(), *self._devices()]
+    def judge(self, shared: SharedDevices, coming: Callable[[bytes], bool]) -> tuple[list[Document], list[str]]:
+        """Obstacles and notes for people. `coming`: of a path, whether it is still to be copied here."""
+        obstacles = [*self._programs(coming), *self._directories(coming), *self._state(coming), *self._devices()]
         notes: list[str] = []
         if self.terminal:
             seen = "it opened its terminal (/dev/tty) by itself; there is none on another node"
@@ -65,27 +65,27 @@ class Surroundings(NamedTuple):
         for file in self.files:
             here = file.same.is_here(file.path, shared)
             obstacles += _locked(file, notes, here=here)
-            if not here and not file.deleted and not file.stream:
+            if not (here or file.deleted or file.stream or coming(file.path)):
                 obstacles += _elsewhere(file, notes)
         for path, size in self.libraries:
-            obstacles += _library(path, size, notes)
+            obstacles += [] if coming(path) else _library(path, size, notes)
         return obstacles, notes
 
-    def _programs(self) -> Iterator[Document]:
+    def _programs(self, coming: Callable[[bytes], bool]) -> Iterator[Document]:
         for path, wanted, size in self.programs:
-            found = different(path, wanted, size)
+            found = None if coming(path) else different(path, wanted, size)
             if found is not None:
                 yield found
 
-    def _directories(self) -> Iterator[Document]:
+    def _directories(self, coming: Callable[[bytes], bool]) -> Iterator[Document]:
         for path in self.directories:
-            if not (os.path.isdir(path) and os.access(path, os.X_OK)):
+            if not coming(path) and not (os.path.isdir(path) and os.access(path, os.X_OK)):
                 yield obstacle("NO_DIRECTORY", f"{shown(path)} is not there, or its owner may not enter it", _SHARE)
 
-    def _state(self) -> Iterator[Document]:
+    def _state(self, coming: Callable[[bytes], bool]) -> Iterator[Document]:
         found = {os.path.dirname(token.path) for token in self.tokens if token.device_here() is not None}
         for directory, place in self.state_in:
-            if place not in found:
+            if place not in found and not coming(directory):
                 seen = f"its saved state is in {shown(directory)}, which is not the same directory on this node"
                 yield obstacle("NO_DIRECTORY", seen, _SHARE)
 

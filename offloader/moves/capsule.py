@@ -29,6 +29,7 @@ def compose(
     plan: MovePlan,
     shared: Sequence[Sequence[int]] = (),
     state_in: Sequence[bytes] = (),
+    staged: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The capsule of one attempt.
 
@@ -38,6 +39,7 @@ def compose(
         plan: what was asked for: additional variables, GPUs, whether state travels.
         shared: file systems that both nodes see: device number at the source, at the target.
         state_in: directories that it goes on from.
+        staged: directories (base64) that are copied to the target.
     """
     additions = {
         **plan.env,
@@ -57,6 +59,7 @@ def compose(
         "process": process_part(capture, plan),
         "shared": [list(pair) for pair in shared],
         "state_in": [base64.b64encode(directory).decode() for directory in state_in],
+        "staged": list(staged),
     }
 
 

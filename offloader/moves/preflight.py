@@ -18,6 +18,7 @@ from offloader.model import Attempt, Move, Obstacle, Reason, StrategyName
 from offloader.moves.agent import Agent, VerbFailed
 from offloader.moves.capsule import compose, differences
 from offloader.moves.plan import MovePlan
+from offloader.moves.staging import Prospect, Staged, Staging
 from offloader.moves.submitted import not_ready
 from offloader.strategies.base import Strategy
 
@@ -30,7 +31,8 @@ class Findings:
 
     `capture` is the source's picture of the leader (private: it holds the environment), `shared` the file systems that
     both nodes see (device numbers there and here), `streams` what becomes of standard input and outputs ("0" to "2":
-    file, log, null, closed), `notes` what people should know although it stops nobody.
+    file, log, null, closed), `notes` what people should know although it stops nobody, `staged` the copy that is to be
+    made of its working directory.
     """
 
     capture: Mapping[str, Any]
@@ -38,6 +40,7 @@ class Findings:
     notes: tuple[str, ...] = ()
     shared: tuple[tuple[int, int], ...] = ()
     streams: Mapping[str, str] | None = None
+    staged: Staged | None = None
 
 
 class Preflight:
@@ -48,11 +51,16 @@ class Preflight:
         agents: Mapping[str, Agent],
         strategies: Mapping[StrategyName, Strategy],
         backends: Mapping[str, Backend],
+        staging: Staging | None = None,
     ) -> None:
-        """Args: backends: of one that is not among them nothing is known, which is no obstacle."""
+        """Args: backends: of one that is not among them nothing is known, which is no obstacle.
+
+        staging: None: working directories are never copied.
+        """
         self._agents = agents
         self._strategies = strategies
         self._backends = backends
+        self._staging = staging
 
     async def best(self, plan: MovePlan, move: Move) -> tuple[MovePlan, Findings]:
         """The plan by the first of its strategies that nothing is in the way of, with notes on why not by those before.
@@ -96,9 +104,29 @@ class Preflight:
                 "memory_bytes": plan.candidate.needs.memory_bytes,
             }
             there = await self._at_target(move.target, json.dumps(asked).encode())
-        found = _findings(capture, (*own, *await self._of_backend(move.backend, move.target)), there)
+            prospect, there = await self._staged(asked, there, move.source, move.target, allowed=plan.stage)
+        own = (*own, *await self._of_backend(move.backend, move.target))
+        found = _with(prospect, _findings(capture, own, there))
         left = tuple(one for one in found.obstacles if one.reason not in strategy.lifts)
         return replace(found, obstacles=left)
+
+    async def _staged(
+        self, asked: dict[str, Any], there: Mapping[str, Any], source: str, target: str, *, allowed: bool | None
+    ) -> tuple[Prospect, Mapping[str, Any]]:
+        """Where the working directory is not there: whether it can be copied, and what is in the way of that then."""
+        missing = any(one["reason"] == Reason.NO_DIRECTORY.value for one in there["obstacles"])
+        if self._staging is None or not missing:
+            return Prospect(), there
+        if not (self._staging.limits.enabled if allowed is None else allowed):
+            return Prospect(), there
+        capsule = asked["capsule"]
+        prospect = await self._staging.prospect(
+            capsule["process"], job=capsule["job"], epoch=capsule["epoch"], source=source, target=target
+        )
+        if prospect.staged is not None:
+            carried = {**asked, "capsule": {**capsule, "staged": [prospect.staged.root]}, "coming": True}
+            there = await self._at_target(target, json.dumps(carried).encode())
+        return prospect, there
 
     async def again(self, capsule: dict[str, Any], source: str, attempt: Attempt) -> Findings:
         """For a job whose original is gone: what the target lacks for its capsule alone.
@@ -109,12 +137,14 @@ class Preflight:
         if target == source:
             streams = capsule["process"]["stdio"].values()
             own = [[stream["dev"], stream["dev"]] for stream in streams if "dev" in stream]
-            asked = {"capsule": {**capsule, "shared": own}}
+            asked = {"capsule": {**capsule, "shared": own, "staged": []}}
             return _findings({}, (), await self._at_target(target, json.dumps(asked).encode()))
         async with self._agents[source].answering("vouch", said=json.dumps(capsule).encode()) as survey:
-            asked = {"capsule": capsule, "survey": survey}
+            asked = {"capsule": {**capsule, "staged": []}, "survey": survey}
             there = await self._at_target(target, json.dumps(asked).encode())
-        return _findings({}, await self._of_backend(attempt.backend, target), there)
+            allowed = True if capsule.get("staged") else None  # as it was the first time
+            prospect, there = await self._staged(asked, there, source, target, allowed=allowed)
+        return _with(prospect, _findings({}, await self._of_backend(attempt.backend, target), there))
 
     async def _of_backend(self, name: str, target: str) -> tuple[Obstacle, ...]:
         backend = self._backends.get(name)
@@ -139,6 +169,16 @@ def _findings(capture: Mapping[str, Any], own: tuple[Obstacle, ...], there: Mapp
         notes=tuple(str(note) for note in there.get("notes", ())),
         shared=tuple((int(source), int(target)) for source, target in there.get("shared", ())),
         streams=there.get("streams"),
+    )
+
+
+def _with(prospect: Prospect, found: Findings) -> Findings:
+    """What keeps it from being staged comes first: with it, the rest would be mended."""
+    return replace(
+        found,
+        obstacles=(*prospect.obstacles, *found.obstacles),
+        notes=(*prospect.notes, *found.notes),
+        staged=prospect.staged,
     )
 
 

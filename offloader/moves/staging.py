@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from offloader.errors import NodeUnreachable
-from offloader.model import Move, Obstacle, Reason
+from offloader.model import Obstacle, Reason
 from offloader.moves.agent import Agent, VerbFailed
 from offloader.moves.staging_pass import Passed, one_pass
 from offloader.moves.staging_rules import StagingLimits, filters, notes, too_much
@@ -26,6 +26,9 @@ FACT = "staging"
 
 _OWNER = ("user", "uid", "gid", "groups", "group_names")
 _NO_MANIFEST = "NO_MANIFEST"
+_WEIGH_S = 45.0
+"""Looking stops at the limits; and a survey's tokens, which preflight needs after it, stay for a minute."""
+
 _LONG_S = 600.0
 """For what goes over a whole tree on one node: a manifest, a merge, a removal."""
 
@@ -97,8 +100,8 @@ class Staging:
         self._agents = agents
         self.limits = limits
 
-    async def prospect(self, capture: Mapping[str, Any], move: Move) -> Prospect:
-        """Weigh it and ask for room; touches nothing.
+    async def prospect(self, capture: Mapping[str, Any], *, job: str, epoch: int, source: str, target: str) -> Prospect:
+        """Weigh a captured process's working directory and ask for room; touches nothing.
 
         Raises:
             NodeUnreachable: the source cannot be asked.
@@ -106,10 +109,10 @@ class Staging:
         root = capture["cwd"]
         shown = base64.b64decode(root).decode("utf-8", "replace")
         staged = Staged(
-            job=move.job,
-            epoch=move.to_epoch,
-            source=move.source,
-            target=move.target,
+            job=job,
+            epoch=epoch,
+            source=source,
+            target=target,
             root=root,
             owner={name: capture[name] for name in _OWNER if name in capture},
             filters=filters(self.limits.excludes),
@@ -124,10 +127,10 @@ class Staging:
         }
         asked = json.dumps(staged.request(limits=limits)).encode()
         try:
-            weight = await self._agents[move.source].verb("weigh", stdin=asked, timeout_s=_LONG_S)
+            weight = await self._agents[source].verb("weigh", stdin=asked, timeout_s=_WEIGH_S)
         except VerbFailed as error:
             remedy = "install rsync there" if error.code == Reason.NO_EXECUTABLE else ""
-            return Prospect((Obstacle(_reason(error.code), f"{move.source}: {error.detail}", remedy),))
+            return Prospect((Obstacle(_reason(error.code), f"{source}: {error.detail}", remedy),))
         obstacles = too_much(weight, self.limits, shown)
         if obstacles:
             return Prospect(obstacles)

@@ -14,6 +14,7 @@ from offloader.moves.incidents import Incident
 from offloader.moves.plan import Timings
 from offloader.moves.preflight import Preflight
 from offloader.moves.respawn import Newcomers, nobody
+from offloader.moves.staging import Staging
 from offloader.ports import Clock
 from offloader.strategies.base import Strategy
 
@@ -69,6 +70,7 @@ class Tools:
     capsules: Capsules
     forbidden: Forbidden
     preflight: Preflight
+    staging: Staging | None = None  # None: working directories are never copied
     timings: Timings = field(default_factory=Timings)
     on_transition: Callable[[Move, MoveState], None] = lambda _move, _before: None
     placer: Placer = nowhere

@@ -13,12 +13,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from moves_world import wait_for
+
 from offloader.adapters.commands import LocalHost
-from offloader.model import Identity, Move, MoveState, StrategyName
 from offloader.moves.agent import Agent
 from offloader.moves.plan import MoveNode
 from offloader.moves.staging import Staging
@@ -62,27 +62,11 @@ class StagingWorld:
         self.own(self.here.parent, self.here)
         script = f"mount --bind {self.root}/worker-home {self.root}/home; touch {self.root}/up; exec sleep 600"
         self._holder = subprocess.Popen(["unshare", "--mount", "sh", "-ec", script], stdin=subprocess.DEVNULL)
-        wait_for((self.root / "up").exists)
+        wait_for((self.root / "up").exists, 20)
         self.hosts = {"head": LocalHost("head"), "gpu1": Inside("gpu1", self._holder.pid)}
         nodes = {name: MoveNode(name, name, sys.executable, str(self.root / f"state-{name}")) for name in self.hosts}
         self.agents = {name: Agent(self.hosts[name], nodes[name], verb_s=20) for name in self.hosts}
-        self.move = Move(
-            id="offload_1_2",
-            job="JOB1",
-            identity=Identity("b", 2, 3, uid, 0, 0),
-            source="head",
-            target="gpu1",
-            strategy=StrategyName.RESTART,
-            backend="fake",
-            state=MoveState.PLANNED,
-            rule=None,
-            automatic=False,
-            requested_by=uid,
-            from_epoch=0,
-            to_epoch=1,
-            created_t=0.0,
-            updated_t=0.0,
-        )
+        self.move = {"job": "JOB1", "epoch": 1, "source": "head", "target": "gpu1"}
 
     @property
     def gid(self) -> int:
@@ -130,7 +114,7 @@ class StagingWorld:
 async def staged(nodes, **limits):
     """A copy as it is when the successor starts."""
     staging = nodes.staging(**limits)
-    found = await staging.prospect(nodes.capture, nodes.move)
+    found = await staging.prospect(nodes.capture, **nodes.move)
     assert found.obstacles == ()
     await staging.copy(found.staged)
     await staging.catch_up(found.staged)
@@ -147,10 +131,3 @@ def tree(root: Path) -> dict[str, str | None]:
         else:
             found[name] = None if path.is_dir() else path.read_text()
     return found
-
-
-def wait_for(condition, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.01)

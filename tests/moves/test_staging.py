@@ -54,7 +54,7 @@ async def test_what_changes_between_the_passes_is_there_in_its_last_state(others
     for name in ("state", "kind", "gone", "same"):
         nodes.write(name, "before")
     staging = nodes.staging()
-    found = await staging.prospect(nodes.capture, nodes.move)
+    found = await staging.prospect(nodes.capture, **nodes.move)
     await staging.copy(found.staged)
     unchanged = (nodes.there / "same").stat().st_ino
 
@@ -160,7 +160,7 @@ async def test_a_copy_that_is_interrupted_can_be_made_anew_or_taken_away(others)
     nodes = others
     nodes.write("in", "x" * 100_000)
     staging = nodes.staging()
-    found = await staging.prospect(nodes.capture, nodes.move)
+    found = await staging.prospect(nodes.capture, **nodes.move)
     copying = asyncio.create_task(staging.copy(found.staged))
     async with asyncio.timeout(20):
         while not nodes.there.exists():

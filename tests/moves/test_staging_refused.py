@@ -18,7 +18,7 @@ pytestmark = pytest.mark.root
 
 
 async def refusal(nodes, **limits):
-    found = await nodes.staging(**limits).prospect(nodes.capture, nodes.move)
+    found = await nodes.staging(**limits).prospect(nodes.capture, **nodes.move)
     assert not nodes.there.exists() or nodes.there.is_dir()
     return [(one.reason, one.seen) for one in found.obstacles]
 
@@ -77,7 +77,7 @@ async def test_a_disk_that_fills_up_while_it_is_copied_fails_the_copy_and_says_s
     others.write("small", "x")
     others.inside("mount", "-t", "tmpfs", "-o", f"size=2m,uid={others.uid}", "none", f"{others.root}/home")
     staging = others.staging()
-    found = await staging.prospect(others.capture, others.move)
+    found = await staging.prospect(others.capture, **others.move)
     with others.write("grown", "").open("wb") as file:
         file.write(os.urandom(4 << 20))
     with pytest.raises(VerbFailed, match=r"NOT_STAGED.*nothing more can be written there"):
@@ -100,7 +100,7 @@ async def test_results_for_which_the_source_has_no_room_stay_where_they_are(othe
 async def test_a_node_without_rsync_is_an_obstacle_with_a_remedy(others):
     others.write("a", "x")
     others.inside("mount", "--bind", "/dev/null", "/usr/bin/rsync")
-    found = await others.staging().prospect(others.capture, others.move)
+    found = await others.staging().prospect(others.capture, **others.move)
     (obstacle,) = found.obstacles
     assert obstacle.reason is Reason.NO_EXECUTABLE
     assert obstacle.remedy == "install rsync there"
@@ -114,7 +114,7 @@ async def test_what_cannot_travel_is_told(others):
     secret = others.write("secret/key", "x").parent
     os.chown(secret, 0, 0)
     secret.chmod(0o700)
-    found = await others.staging().prospect(others.capture, others.move)
+    found = await others.staging().prospect(others.capture, **others.move)
     size, left, links, unread = found.notes
     assert "(5 files, " in size
     assert left.endswith("stay behind: pipe")
@@ -129,7 +129,7 @@ async def test_a_connection_that_is_lost_ends_both_ends_and_leaves_no_process(ot
     with others.write("big", "").open("wb") as file:
         file.write(os.urandom(64 << 20))
     staging = others.staging()
-    found = await staging.prospect(others.capture, others.move)
+    found = await staging.prospect(others.capture, **others.move)
     copying = asyncio.create_task(staging.copy(found.staged))
     async with asyncio.timeout(30):
         while not (running := rsyncs(others)) or not list(others.there.glob(".big*")):
