@@ -83,10 +83,11 @@ class Client:
         strategy: str | None = None,
         dry_run: bool = False,
         capture_state: bool = True,
+        stage: bool | None = None,
         env_vars: Mapping[str, str] | None = None,
     ) -> Document:
         """Start one move and return at once: the move, or with `dry_run` the plan that would be carried out."""
-        given = {"target": target, "strategy": strategy, "env_vars": dict(env_vars) if env_vars else None}
+        given = {"target": target, "strategy": strategy, "stage": stage, "env_vars": dict(env_vars or {}) or None}
         body = {"pid": pid, "dry_run": dry_run, "capture_state": capture_state, **_present(given)}
         return await self._one("POST", "/v1/moves", body=body)
 

@@ -50,6 +50,11 @@ _MEANING = {
     help="Take environment, limits, nice and affinity along; without, only command, directory and owner.",
 )
 @click.option(
+    "--stage/--no-stage",
+    default=None,
+    help="Copy its working directory where it is missing, and bring results back. [default: as configured]",
+)
+@click.option(
     "--runtime-env",
     metavar="JSON",
     help='Variables to add: {"env_vars": {"OMP_NUM_THREADS": "4"}}. Not for secrets: the command line is public.',
@@ -63,6 +68,7 @@ def move(
     dry_run: bool,
     detach: bool,
     capture_state: bool,
+    stage: bool | None,
     runtime_env: str | None,
     form: str,
 ) -> None:
@@ -83,6 +89,7 @@ def move(
         "strategy": strategy,
         "dry_run": dry_run,
         "capture_state": capture_state,
+        "stage": stage,
         "env_vars": _env_vars(runtime_env),
     }
     documents, code = run(_all(pids, asked, wait=not (detach or dry_run)))

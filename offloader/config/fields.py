@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo
 
 from offloader.config.units import duration_text, parse_duration, parse_ratio, parse_size, ratio_text, size_text
+from offloader.model import bad_pattern
 from offloader.model.signals import signal_name, signal_number
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Name",
     "NodePath",
     "NonEmpty",
+    "Pattern",
     "Port",
     "Ratio",
     "SignalNumber",
@@ -133,6 +135,13 @@ def _glob(text: str) -> str:
     return text
 
 
+def _pattern(text: str) -> str:
+    wrong = bad_pattern(text)
+    if wrong is not None:
+        raise ValueError(f"{text!r}: {wrong}")
+    return text
+
+
 def _non_empty(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be empty")
@@ -157,6 +166,7 @@ Alias = Annotated[str, _matching(_ALIAS, "name or address (no port, no URL)")]
 ListenAddress = Annotated[str, AfterValidator(_listen)]
 Url = Annotated[str, AfterValidator(_url)]
 Glob = Annotated[str, AfterValidator(_glob)]
+Pattern = Annotated[str, AfterValidator(_pattern)]
 LocalPath = Annotated[Path, BeforeValidator(_local_path), _shown_as(str)]
 NodePath = Annotated[str, AfterValidator(_node_path)]
 Argv = tuple[NonEmpty, ...]

@@ -27,13 +27,14 @@ from offloader.config.fields import (
     Name,
     NodePath,
     NonEmpty,
+    Pattern,
     Port,
     Ratio,
     Size,
     Strict,
     Url,
 )
-from offloader.model import Role
+from offloader.model import DEFAULT_EXCLUDES, Role
 from offloader.model.rules import LICENCE_VARIABLES, LICENSED
 
 __all__ = [
@@ -300,6 +301,28 @@ class Notify(Strict):
     timeout_s: Duration = Field(10.0, alias="timeout", gt=0, description="how long that command may take")
 
 
+class StagingSection(Strict):
+    """When a job's working directory is copied to a worker that does not share it; its results come back at its end."""
+
+    enabled: bool = Field(True, description="whether, unless a move says `--stage` or `--no-stage`")
+    max_size: Size = Field(2 << 30, description="at most so much in all")
+    max_files: Count = Field(50_000, description="at most so many files, links and directories")
+    max_file: Size = Field(1 << 30, description="no file larger than this")
+    reserve: Size = Field(1 << 30, description="so much stays free where the copy lies, and where results come back")
+    exclude: tuple[Pattern, ...] = Field(
+        DEFAULT_EXCLUDES,
+        description="what stays behind on both ways (patterns as in a .gitignore); replaces the default",
+    )
+    timeout_s: Duration = Field(600.0, alias="timeout", gt=0, description="how long one copy may take")
+    catch_up_s: Duration = Field(
+        30.0,
+        alias="catch_up",
+        gt=0,
+        description="how long the original may be frozen while what it changed meanwhile is copied",
+    )
+    carry_deletions: bool = Field(False, description="true: what the job removed there is removed here, too")
+
+
 class Cluster(Strict):
     """The cluster file."""
 
@@ -317,6 +340,7 @@ class Cluster(Strict):
     checkpoints: tuple[CheckpointPatternSection, ...] = Field(
         (), description="how work is asked to save its state; the first that fits a job that does not say it itself"
     )
+    staging: StagingSection = StagingSection()
     owners: Owners = Owners()
     notify: Notify = Notify()
 

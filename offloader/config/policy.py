@@ -6,9 +6,9 @@ import os
 
 from exporter.classify import DEFAULT_PATTERNS, Pattern
 from offloader.config.models import Cluster
-from offloader.model import Budgets, CheckpointPattern, Policy, Resource
+from offloader.model import Budgets, CheckpointPattern, Policy, Resource, StagingLimits
 
-__all__ = ["patterns", "policy", "thresholds"]
+__all__ = ["patterns", "policy", "staging", "thresholds"]
 
 
 def thresholds(cluster: Cluster) -> dict[Resource, float]:
@@ -52,6 +52,22 @@ def policy(cluster: Cluster, *, own_uid: int | None = None) -> Policy:
         initial_cooldown_s=auto.initial_cooldown_s,
         notice_s=cluster.owners.notice_s,
         notice_stall=cluster.owners.notice_stall,
+    )
+
+
+def staging(cluster: Cluster) -> StagingLimits:
+    """What may be copied of a working directory."""
+    section = cluster.staging
+    return StagingLimits(
+        enabled=section.enabled,
+        max_bytes=section.max_size,
+        max_files=section.max_files,
+        max_file_bytes=section.max_file,
+        reserve_bytes=section.reserve,
+        excludes=section.exclude,
+        copy_s=section.timeout_s,
+        catch_up_s=section.catch_up_s,
+        carry_deletions=section.carry_deletions,
     )
 
 

@@ -61,6 +61,7 @@ class ManualMoves:
             backend=parts.backend,
             env=request.env_vars,
             capture_state=request.capture_state,
+            stage=request.stage,
         )
         target, obstacles = _target(setup, snapshot, candidate, request.target)
         if target in snapshot.nodes:

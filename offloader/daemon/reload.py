@@ -18,7 +18,7 @@ __all__ = ["FIXED", "Reloader"]
 
 log = logging.getLogger(__name__)
 
-FIXED = ("nodes", "prometheus", "ray", "controller", "notify", "multi_user")
+FIXED = ("nodes", "prometheus", "ray", "controller", "notify", "staging", "multi_user")
 """Sections whose connections and channels are made at the start: changes there need a restart, and a reload says so."""
 
 

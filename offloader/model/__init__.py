@@ -13,9 +13,11 @@ from offloader.model.processes import Candidate, Checkpointing, Identity, Proces
 from offloader.model.reasons import Obstacle, Reason
 from offloader.model.resources import Capacity, Mode, Reservation, ReservationKind, Resource, Role, StrategyName, Truth
 from offloader.model.rules import Budgets, CheckpointPattern, Policy, Rule, RuleMove, RuleSelect, Toggles
+from offloader.model.staging import DEFAULT_EXCLUDES, StagingLimits, bad_pattern
 from offloader.model.work import Attempt, AttemptState, Completion, Job, JobState, Move, MoveState
 
 __all__ = [
+    "DEFAULT_EXCLUDES",
     "Attempt",
     "AttemptState",
     "Budgets",
@@ -48,7 +50,9 @@ __all__ = [
     "RuleMove",
     "RuleSelect",
     "Snapshot",
+    "StagingLimits",
     "StrategyName",
     "Toggles",
     "Truth",
+    "bad_pattern",
 ]

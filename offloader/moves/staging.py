@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from offloader.errors import NodeUnreachable
-from offloader.model import Obstacle, Reason
+from offloader.model import Obstacle, Reason, StagingLimits
 from offloader.moves.agent import Agent, VerbFailed
 from offloader.moves.staging_pass import Passed, one_pass
-from offloader.moves.staging_rules import StagingLimits, filters, notes, too_much
+from offloader.moves.staging_rules import filters, notes, too_much
 
 __all__ = ["FACT", "Collected", "Prospect", "Staged", "Staging"]
 

@@ -1,4 +1,4 @@
-"""What staging allows, and what follows from what was weighed: pure.
+"""What follows from what was weighed: pure.
 
 Patterns are those of gitignore(5), of which the last one that matches decides; of rsync(1)'s rules it is the first.
 """
@@ -7,42 +7,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from offloader.model import Obstacle, Reason
+from offloader.model import Obstacle, Reason, StagingLimits
 
-__all__ = ["DEFAULT_EXCLUDES", "StagingLimits", "bad_pattern", "filters", "notes", "too_much"]
-
-DEFAULT_EXCLUDES = ("__pycache__/", ".mypy_cache/", ".pytest_cache/", ".ruff_cache/", ".nfs*")
-"""Caches that are made anew. Not `.git/objects`: a job that asks git for its revision would get a broken answer."""
+__all__ = ["filters", "notes", "too_much"]
 
 _OURS = "- .grid-offload-*"
-
-
-@dataclass(frozen=True, slots=True)
-class StagingLimits:
-    """Of one copy. `enabled`: unless a move says otherwise; times in seconds."""
-
-    enabled: bool = True
-    max_bytes: int = 2 << 30
-    max_files: int = 50_000
-    max_file_bytes: int = 1 << 30
-    reserve_bytes: int = 1 << 30
-    excludes: tuple[str, ...] = DEFAULT_EXCLUDES
-    copy_s: float = 600.0
-    catch_up_s: float = 30.0
-    carry_deletions: bool = False
-
-
-def bad_pattern(pattern: str) -> str | None:
-    """What is wrong with a pattern; None: nothing."""
-    core = pattern.removeprefix("!")
-    if not core.strip("/"):
-        return "must name something"
-    if core != core.strip() or not core.isprintable() or "\\" in core:
-        return "must hold neither backslashes nor control characters, nor begin or end with a space"
-    return None
 
 
 def filters(patterns: Iterable[str]) -> tuple[str, ...]:

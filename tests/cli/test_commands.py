@@ -155,10 +155,22 @@ def plan_document(**changes) -> dict:
 def test_options_of_move_arrive(controller, command) -> None:
     controller.answers["move"] = plan_document()
     environment = '{"env_vars": {"A": "b c"}}'
-    ran = command("move", "7", "--strategy", "restart", "--dry-run", "--no-capture-state", "--runtime-env", environment)
+    ran = command(
+        "move",
+        "7",
+        "--strategy",
+        "restart",
+        "--dry-run",
+        "--no-capture-state",
+        "--no-stage",
+        "--runtime-env",
+        environment,
+    )
     assert ran.code == 0
     [(_, (asked,))] = controller.asked
-    assert asked == MoveRequest(7, None, StrategyName.RESTART, dry_run=True, capture_state=False, env_vars={"A": "b c"})
+    assert asked == MoveRequest(
+        7, None, StrategyName.RESTART, dry_run=True, capture_state=False, stage=False, env_vars={"A": "b c"}
+    )
 
 
 def test_a_dry_run_shows_the_plan(controller, command) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from offloader.config.load import check_cluster, find_config, load_cluster, recording_files, rule_files
-from offloader.config.policy import patterns, policy
+from offloader.config.policy import patterns, policy, staging
 from offloader.config.secrets import read_secret
 from offloader.config.sharing import capped, sharing_thresholds
 from offloader.config.starter import starter
 from offloader.errors import ConfigError
-from offloader.model import Budgets, Capacity, Policy, ProcessClass, Resource, Role
+from offloader.model import Budgets, Capacity, Policy, ProcessClass, Resource, Role, StagingLimits
 
 SMALLEST = "cluster: lab\nnodes:\n  - {name: head, role: head, address: 192.0.2.1}\n"
 
@@ -114,6 +114,9 @@ def test_a_broken_node_does_not_lead_to_follow_up_errors(messages):
         (SMALLEST + "auto_offload: {target_margin: 80%}", "no cpu target could exist"),
         (SMALLEST + "classes: [{class: training}]", "needs names or words"),
         (SMALLEST + "classes: [{class: trainning, words: [a]}]", "must be 'training'"),
+        (SMALLEST + "staging: {exclude: [data/, '!']}", "4:28: staging.exclude[1]: '!': must name something"),
+        (SMALLEST + "staging: {max_size: 5}", "5 has no unit"),
+        (SMALLEST + "staging: {exclude: ['a\\b']}", "neither backslashes"),
         (SMALLEST + "protect: {programs: [/bin/sh]}", "must be a pattern for base names"),
         (SMALLEST + f"controller: {{socket: /{'x' * 120}}}", "longer than a socket's path may be"),
         (SMALLEST + "controller: {listen: localhost}", "is no HOST:PORT"),
@@ -280,6 +283,36 @@ auto_offload: {thresholds: {cpu: 60%}, stale_after: 4, stale_cap: 1m, unknown_ho
     assert made.thresholds[Resource.CPU] == 0.6
     assert (made.stale_after_intervals, made.stale_cap_s) == (4.0, 60.0)
     assert (made.unknown_hold_s, made.initial_cooldown_s) == (10.0, 5.0)
+
+
+def test_without_a_say_staging_has_the_limits_of_the_model(report):
+    assert staging(report(SMALLEST).cluster) == StagingLimits()
+
+
+def test_what_the_file_says_reaches_staging(report):
+    text = """\
+staging:
+  enabled: false
+  max_size: 10MiB
+  max_files: 7
+  max_file: 1MiB
+  reserve: 0
+  exclude: [/data, "!keep"]
+  timeout: 1m
+  catch_up: 5s
+  carry_deletions: true
+"""
+    assert staging(report(SMALLEST + text).cluster) == StagingLimits(
+        enabled=False,
+        max_bytes=10 << 20,
+        max_files=7,
+        max_file_bytes=1 << 20,
+        reserve_bytes=0,
+        excludes=("/data", "!keep"),
+        copy_s=60.0,
+        catch_up_s=5.0,
+        carry_deletions=True,
+    )
 
 
 def test_own_class_patterns_come_before_the_built_in_ones(report):

@@ -19,11 +19,11 @@ from pathlib import Path
 from moves_world import wait_for
 
 from offloader.adapters.commands import LocalHost
+from offloader.model import StagingLimits
 from offloader.moves.agent import Agent
 from offloader.moves.plan import MoveNode
 from offloader.moves.staging import Staging
-from offloader.moves.staging_rules import StagingLimits
-from offloader.ports import ByteChannel, Completed
+from offloader.ports import ByteChannel, Completed, LineChannel
 
 NOBODY = 65534
 
@@ -35,15 +35,15 @@ class Inside:
         self.name = name
         self._host = LocalHost(name)
         self._prefix = ("nsenter", f"--mount=/proc/{pid}/ns/mnt")
-        self.streams: list[ByteChannel] = []
 
     async def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 10.0) -> Completed:
         return await self._host.run([*self._prefix, *argv], stdin=stdin, timeout_s=timeout_s)
 
+    async def open(self, argv: Sequence[str], *, timeout_s: float = 10.0) -> LineChannel:
+        return await self._host.open([*self._prefix, *argv], timeout_s=timeout_s)
+
     async def stream(self, argv: Sequence[str], *, timeout_s: float = 10.0) -> ByteChannel:
-        channel = await self._host.stream([*self._prefix, *argv], timeout_s=timeout_s)
-        self.streams.append(channel)
-        return channel
+        return await self._host.stream([*self._prefix, *argv], timeout_s=timeout_s)
 
 
 class StagingWorld:

@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 from offloader.launcher.tree import look
-from offloader.moves.staging_rules import bad_pattern, filters
+from offloader.model import bad_pattern
+from offloader.moves.staging_rules import filters
 
 TREE = (
     "a.log",

@@ -25,13 +25,14 @@ class AutoRequest:
 
 @dataclass(frozen=True, slots=True)
 class MoveRequest:
-    """A person's own move. `strategy` None: the best one that its job allows."""
+    """A person's own move. `strategy` None: the best one that its job allows. `stage` None: as configured."""
 
     pid: int
     target: str | None = None
     strategy: StrategyName | None = None
     dry_run: bool = False
     capture_state: bool = True
+    stage: bool | None = None
     env_vars: Mapping[str, str] = field(default_factory=dict)
 
 

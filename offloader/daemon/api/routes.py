@@ -48,6 +48,7 @@ _MOVE = {
     "strategy": Field(one_of(StrategyName)),
     "dry_run": Field(boolean, default=False),
     "capture_state": Field(boolean, default=True),
+    "stage": Field(boolean),
     "env_vars": Field(environment, default={}),
 }
 _PID = {"pid": Field(whole(1, _PID_MAX), required=True)}
