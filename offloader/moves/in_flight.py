@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from offloader.model import Move, MoveState
+from offloader.moves.carrying import Carrying
 from offloader.moves.guarding import Guard
 from offloader.moves.successor import Successor
 from offloader.moves.tools import Tools
@@ -18,6 +19,7 @@ class InFlight:
     def __init__(self, move: Move, tools: Tools) -> None:
         self.move = move
         self.tools = tools
+        self.carrying = Carrying(tools, move.id)
         self.guard = Guard(tools.agents[move.source], move, tools.timings)
         self.successor = Successor(tools.agents[move.target], move.job, move.to_epoch, tools.timings, tools.clock)
 

@@ -17,6 +17,8 @@ class IncidentKind(StrEnum):
     OUT_OF_REACH = "out_of_reach"  # its node does not answer: it may run there, so it is not started again
     WITHIN_REACH = "within_reach"  # its node answers again
     NO_PLACE = "no_place"  # it is to be started again, and no worker can take it
+    UNCOLLECTED = "uncollected"  # it has ended, and its results cannot be brought back yet
+    CONFLICTS = "conflicts"  # files had changed at the source: its results lie beside them
     RESPAWNED = "respawned"  # something at the source has started the original's command again
 
 
