@@ -28,6 +28,7 @@ from offloader.backends import Backend, RayBackend
 from offloader.config.load import find_config, load_cluster
 from offloader.config.models import Cluster, Node
 from offloader.config.policy import policy
+from offloader.config.policy import staging as staging_limits
 from offloader.config.ruleset import load_cluster_rules
 from offloader.daemon.actuators import Actuator, RecordingActuator
 from offloader.daemon.api.caller import Permissions
@@ -53,6 +54,7 @@ from offloader.moves.agent import Agent
 from offloader.moves.mover import Mover
 from offloader.moves.plan import MoveNode, Timings
 from offloader.moves.preflight import Preflight
+from offloader.moves.staging import Staging
 from offloader.moves.tools import Forbidden, Tools
 from offloader.notify.post import Channel, Post
 from offloader.ports import Host, MetricsSource
@@ -121,7 +123,8 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
         backends = _backends(cluster)
         for backend in backends.values():
             stack.push_async_callback(backend.close)
-        preflight = Preflight(agents, _STRATEGIES, backends)
+        staging = Staging(agents, staging_limits(cluster))
+        preflight = Preflight(agents, _STRATEGIES, backends, staging)
         recording = RecordingActuator(clock.time, preflight.best)
         hooks = _Hooks()
         decisions = DecisionLog(journal)
@@ -140,6 +143,7 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
                 capsules=CapsuleFiles(state_dir / "capsules"),
                 forbidden=partial(_forbidden, (switches.forbidden, keeps.forbidden)),
                 preflight=preflight,
+                staging=staging,
                 timings=Timings(history_s=cluster.controller.history_s),
                 on_transition=hooks.transition,
                 newcomers=NewcomerSource(),

@@ -13,6 +13,7 @@ from dataclasses import replace
 from offloader.errors import JournalError
 from offloader.jobs.aftermath import ORIGINAL, Circumstances, Ending, Step, ending_of, following, launches, tries
 from offloader.model import Attempt, AttemptState, Completion, Job, JobState, Move
+from offloader.moves.carrying import bring_results
 from offloader.moves.failures import STOPPERS
 from offloader.moves.follow import Ended, Follower
 from offloader.moves.incidents import IncidentKind
@@ -61,7 +62,9 @@ class Custody:
                     return self._ward.job
                 ended = await self._live(attempt)
                 if ended is not None:
-                    await self._conclude(self._ward.attempts()[-1], ended)
+                    attempt = self._ward.attempts()[-1]
+                    await bring_results(self._ward, attempt.epoch, began=ended.ending is not Ending.NOT_STARTED)
+                    await self._conclude(attempt, ended)
             except JournalError as error:  # everything above goes on from what the journal says: once more
                 log.warning("%s waits for the journal: %s", self._ward.job.id, error)
                 await self._tools.clock.sleep(self._tools.timings.retry_s)

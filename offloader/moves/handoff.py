@@ -89,6 +89,8 @@ class Handoff(InFlight):
         plan = await self._preflight(plan)
         strategy = self.tools.strategies[plan.strategy]
         self._reserve(plan)
+        self._doing = "copying its working directory"
+        await self.carrying.copy(self.move.to_epoch)
         await self._submit(plan)
         await self._hold()
         await self._arm(plan)
@@ -101,6 +103,7 @@ class Handoff(InFlight):
         saved = await strategy.save(self.guard, plan.candidate)
         if not strategy.freezes:
             self._frozen_at = self.tools.clock.boottime()
+        await self.carrying.catch_up(self.move.to_epoch)
         self.to(MoveState.SAVED, detail=saved)
         await self._go(strategy.settle_s(plan.candidate.age_s))
         self._commit_to_owning()
@@ -111,8 +114,12 @@ class Handoff(InFlight):
         self._doing = "preflight"
         plan, found = await self.tools.preflight.best(plan, self.move)
         self._refuse(found.obstacles)
+        self.carrying.expect(found.staged)
+        staged = [found.staged.root] if found.staged else []
         state_in = self.tools.strategies[plan.strategy].state_in(plan.candidate, found.capture)
-        capsule = json.dumps(compose(found.capture, self.move, plan, found.shared, state_in)).encode()
+        capsule = json.dumps(
+            compose(found.capture, self.move, plan, found.shared, state_in=state_in, staged=staged)
+        ).encode()
         self.tools.store.set_fact(self.move.id, origin.FACT, origin.of(plan.candidate, found.capture).document())
         self.tools.capsules.put(self.move.job, capsule)
         await self.successor.place(capsule)

@@ -16,7 +16,9 @@ from offloader.backends.base import NodeAddress, Submission
 from offloader.errors import ExternalError
 from offloader.model import Attempt, AttemptState, Capacity, Completion, Reason, StrategyName
 from offloader.moves.capsule import renewed
+from offloader.moves.carrying import Carrying
 from offloader.moves.failures import STOPPERS, Stopped, stopped_by
+from offloader.moves.staging import Staged
 from offloader.moves.submitted import not_coming
 from offloader.moves.successor import Successor
 from offloader.moves.tools import Tools
@@ -59,7 +61,8 @@ class _Launch:
         found = await self.tools.preflight.again(document, source, self.attempt)
         if found.obstacles:
             raise Stopped(found.obstacles[0].reason, "; ".join(one.seen for one in found.obstacles))
-        await self.successor.place(json.dumps({**document, "shared": found.shared}).encode())
+        staged = await self._carry(found.staged)
+        await self.successor.place(json.dumps({**document, "shared": found.shared, "staged": staged}).encode())
         await self._begin()
         await self.successor.held(self._over)
         settle_s = self._settle_s()
@@ -67,6 +70,17 @@ class _Launch:
         await self.successor.proven(settle_s)
         pid = launched.get("pid")
         return pid if isinstance(pid, int) else None
+
+    async def _carry(self, staged: Staged | None) -> list[str]:
+        """Nothing of the job runs: what is there now is copied at once. The directories that are."""
+        move = self.tools.store.move_of_job(self.attempt.job)
+        if staged is None or move is None:
+            return []
+        carrying = Carrying(self.tools, move.id)
+        carrying.expect(staged)
+        await carrying.copy(self.attempt.epoch)
+        await carrying.catch_up(self.attempt.epoch)
+        return [staged.root]
 
     def _settle_s(self) -> float:
         """At its source there is nothing to prove: whatever it does there is what it does."""

@@ -34,6 +34,7 @@ async def roll_back(flight: InFlight, stopped: Stopped) -> Move:
     else:
         await flight.guard.quit()
     await _conclude(flight, state, stopped.reason, detail)
+    await flight.carrying.let_go(flight.move.to_epoch)
     return flight.move
 
 
