@@ -7,10 +7,12 @@ Wall-clock times are Unix seconds (float).
 from __future__ import annotations
 
 from exporter.classify import ProcessClass
+from offloader.model.corrections import Correction, Corrections
 from offloader.model.decisions import Decision, DecisionKind, NodeView, Reading, Snapshot
 from offloader.model.keeps import Keep
 from offloader.model.processes import Candidate, Checkpointing, Identity, Process
 from offloader.model.reasons import Obstacle, Reason
+from offloader.model.receipts import Decided, Estimate, Figure, Loss, Pressures, Receipt
 from offloader.model.resources import Capacity, Mode, Reservation, ReservationKind, Resource, Role, StrategyName, Truth
 from offloader.model.rules import Budgets, CheckpointPattern, Policy, Rule, RuleMove, RuleSelect, Toggles
 from offloader.model.staging import DEFAULT_EXCLUDES, StagingLimits, bad_pattern
@@ -26,22 +28,30 @@ __all__ = [
     "CheckpointPattern",
     "Checkpointing",
     "Completion",
+    "Correction",
+    "Corrections",
+    "Decided",
     "Decision",
     "DecisionKind",
+    "Estimate",
+    "Figure",
     "Identity",
     "Job",
     "JobState",
     "Keep",
+    "Loss",
     "Mode",
     "Move",
     "MoveState",
     "NodeView",
     "Obstacle",
     "Policy",
+    "Pressures",
     "Process",
     "ProcessClass",
     "Reading",
     "Reason",
+    "Receipt",
     "Reservation",
     "ReservationKind",
     "Resource",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from offloader.model.corrections import Corrections
 from offloader.model.processes import Candidate
 from offloader.model.reasons import Reason
 from offloader.model.resources import Capacity, Mode, Resource, Role, StrategyName, Truth
@@ -90,3 +91,4 @@ class Snapshot:
     frozen_load: Mapping[Resource, float] = field(default_factory=dict)  # pressure that frozen originals would add
     quarantined: frozenset[str] = frozenset()  # process names (user:comm) that rules leave alone
     memory_stall: float | None = None  # share of time in which something on the head waits for memory; None: not known
+    corrections: Corrections = field(default_factory=dict)  # what earlier moves say of estimates

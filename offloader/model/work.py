@@ -89,7 +89,8 @@ class Job:
 class Attempt:
     """Epoch `epoch` of a job: where and as what it ran. Epoch 0 is the process that its user started.
 
-    `node` is empty while a pending attempt has no place yet; `pid` is set once its command was executed.
+    `node` is empty while a pending attempt has no place yet; `pid` is set once its command was executed. `resumed_t`:
+    when the checkpoint was made from which it went on; None: it began from its start, or that is not known.
     """
 
     job: str
@@ -102,11 +103,16 @@ class Attempt:
     started_t: float
     ended_t: float | None = None
     completion: Completion = Completion()
+    resumed_t: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """The hand-off from one attempt to the next. `id` is what people type: offload_<unix seconds>_<pid>."""
+    """The hand-off from one attempt to the next. `id` is what people type: offload_<unix seconds>_<pid>.
+
+    `downtime_s`: how long the work stood still. `bytes_moved` (of the job's state) and `work_lost_s` (done again) are
+    for strategies to say; None: not known, or to be told from the timeline.
+    """
 
     id: str
     job: str
@@ -127,3 +133,5 @@ class Move:
     reason: Reason | None = None
     detail: str = ""
     downtime_s: float | None = None
+    bytes_moved: int | None = None
+    work_lost_s: float | None = None
