@@ -22,11 +22,15 @@ from offloader.model import (
     Move,
     MoveState,
     Reason,
+    Receipt,
     Reservation,
     StrategyName,
 )
 
-__all__ = ["MoveFields", "Reader", "Step", "Store"]
+__all__ = ["DECIDED", "MoveFields", "Reader", "Step", "Store"]
+
+DECIDED = "decided"
+"""Fact of a move: what was known and expected when it was decided (jobs.receipt_json.decided_document)."""
 
 
 class Step(NamedTuple):
@@ -46,6 +50,8 @@ class MoveFields(TypedDict, total=False):
     backend: str
     submission_id: str | None
     downtime_s: float | None
+    bytes_moved: int | None
+    work_lost_s: float | None
 
 
 class Reader(Protocol):
@@ -78,11 +84,26 @@ class Reader(Protocol):
     def move_of_job(self, job_id: str) -> Move | None:
         """The job's newest move, final or not."""
 
+    def moves_of_job(self, job_id: str) -> tuple[Move, ...]:
+        """All of them, the first one first."""
+
     def timeline(self, move_id: str) -> tuple[Step, ...]:
         """Every state the move was in, oldest first, the first one being what it was created with."""
 
     def fact(self, move_id: str, key: str) -> Any | None:
         """What `set_fact` stored."""
+
+    def receipt(self, move_id: str) -> Receipt | None:
+        """What the move was worth and what it cost; None: not written yet. Raises JournalError for a newer one."""
+
+    def receipts(self, *, limit: int = 200) -> tuple[Receipt, ...]:
+        """Newest first. Raises JournalError for newer ones."""
+
+    def without_receipt(self) -> tuple[Move, ...]:
+        """Moves that are over and whose receipt is still to be written; oldest first.
+
+        Not among them: moves of which nothing was kept when they were decided (DECIDED), as by versions before this.
+        """
 
     def events(self, *, after: int = 0, limit: int = 1000, subject: str | None = None) -> tuple[Event, ...]:
         """Ascending by id, only those with id > after. With after=0: the newest `limit` ones."""
@@ -158,6 +179,15 @@ class Store(Reader, Protocol):
 
     def add_event(self, event: Event) -> int:
         """Append; returns its id, 0 when it was dropped because the disk is full. Old ones are pruned."""
+
+    def add_receipt(self, receipt: Receipt, event: Event) -> bool:
+        """Write it down with the event that tells of it, all or nothing; False: it was written before, and stands.
+
+        What was decided (DECIDED) is a part of it, and no fact any more.
+
+        Raises:
+            JournalError: disk full: to be written later, space for moves in flight is not spent on it.
+        """
 
     def set_setting(self, key: str, value: Any) -> None:
         """Keep something JSON-able by name: toggles, the engine's state."""

@@ -539,13 +539,3 @@ def test_an_ending_and_what_follows_from_it_are_kept_together_or_not_at_all(tmp_
         with pytest.raises(JournalError):
             journal.settle(replace(JOB, id=name, state=JobState.LOST), (broken,))
         assert journal.job(name).state is JobState.RUNNING
-
-
-def test_a_journal_of_the_first_version_opens_and_keeps_what_is_in_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("offloader.adapters.journal.schema.STEPS", STEPS[:1])
-    with Journal(tmp_path) as journal:
-        journal.create(JOB, (ATTEMPT,), MOVE)
-    monkeypatch.undo()
-    with Journal(tmp_path) as journal:
-        assert journal.move(MOVE.id) == MOVE
-        assert journal.followed_jobs() == (JOB,)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import receipts
 
 from offloader.adapters.journal import Journal, open_read_only
 from offloader.errors import JournalError
@@ -118,6 +119,21 @@ def test_an_event_that_finds_the_disk_full_leaves_the_spare_space_to_the_moves(d
         assert journal.degraded
         assert (disk / "state/spare").stat().st_blocks * 512 == SPARE
         finish(journal, move)
+
+
+def test_a_receipt_waits_for_room_and_leaves_the_spare_space_to_the_moves(disk):
+    event = Event(1.0, EventKind.MOVE, "m", "what it cost")
+    with Journal(disk / "state", spare_bytes=SPARE) as journal:
+        move = start(journal, 1)
+        fill(disk)
+        for _ in range(2):
+            with pytest.raises(JournalError, match=r"no space left for .*: no receipt until"):
+                journal.add_receipt(receipts.receipt(move=move.id), event)
+        assert (disk / "state/spare").stat().st_blocks * 512 == SPARE
+        finish(journal, move)
+        (disk / "fill").unlink()
+        assert journal.add_receipt(receipts.receipt(move=move.id), event)
+        assert journal.receipt(move.id).move == move.id
 
 
 def test_a_log_that_is_used_up_is_extended_from_the_file_kept_back(disk):

@@ -22,10 +22,10 @@ from offloader.adapters.journal.spare import SpareSpace
 from offloader.adapters.journal.statedir import StateLock, prepare_state_dir
 from offloader.errors import JournalError, NotFound, Refused
 from offloader.jobs.events import Event
-from offloader.jobs.store import MoveFields, Store
+from offloader.jobs.store import DECIDED, MoveFields, Store
 from offloader.jobs.transitions import check_transition
 from offloader.ledger import ledger
-from offloader.model import Attempt, Capacity, Job, Move, MoveState, Reason, Reservation
+from offloader.model import Attempt, Capacity, Job, Move, MoveState, Reason, Receipt, Reservation
 
 __all__ = ["Journal"]
 
@@ -174,6 +174,20 @@ class Journal(JournalReader, Store):
         columns = {"move": move_id, "key": key, "value": rows.packed(value)}
         self._write(lambda connection: _put(connection, "facts", columns, key="move, key"))
 
+    def add_receipt(self, receipt: Receipt, event: Event) -> bool:
+        """Once only, together with the event that tells of it."""
+
+        def body(connection: sqlite3.Connection) -> bool:
+            if self._all("SELECT 1 FROM receipts WHERE move = ?", (receipt.move,)):
+                return False
+            _append(connection, "receipts", rows.receipt_row(receipt))
+            connection.execute("DELETE FROM facts WHERE move = ? AND key = ?", (receipt.move, DECIDED))
+            _append(connection, "events", rows.event_row(event))
+            return True
+
+        self._refuse_when_degraded("no receipt")
+        return self._write(body, essential=False)
+
     def set_setting(self, key: str, value: Any) -> None:
         """Keep something JSON-able by name."""
         columns = {"key": key, "value": rows.packed(value)}
@@ -234,9 +248,9 @@ class Journal(JournalReader, Store):
                 f"{other.id} is moving it already ({other.state}): wait for it, or `grid-offloader cancel {other.id}`",
             )
 
-    def _refuse_when_degraded(self) -> None:
+    def _refuse_when_degraded(self, what: str = "no new move") -> None:
         if self.degraded:
-            raise JournalError(f"no space left for {self._path}: no new move until some is free on its file system")
+            raise JournalError(f"no space left for {self._path}: {what} until some is free on its file system")
 
     def _degrade(self) -> None:
         if not self._degraded:

@@ -25,7 +25,7 @@ def forget_jobs(connection: sqlite3.Connection, before: float) -> tuple[str, ...
     """Delete jobs that were over before that time, with everything that belongs to them; returns their ids."""
     found = connection.execute(_OVER, {"before": before, "limit": _AT_ONCE}).fetchall()
     for (job,) in found:
-        for table in ("transitions", "facts"):
+        for table in ("transitions", "facts", "receipts"):
             connection.execute(_BY_MOVE.format(table=table), (job,))
         connection.execute("DELETE FROM moves WHERE job = ?", (job,))
         connection.execute("DELETE FROM attempts WHERE job = ?", (job,))

@@ -20,7 +20,7 @@ from offloader.errors import JournalError
 from offloader.jobs.events import Event
 from offloader.jobs.store import Reader, Step
 from offloader.ledger.ledger import totals
-from offloader.model import Attempt, Capacity, Identity, Job, JobState, Move, Reservation
+from offloader.model import Attempt, Capacity, Identity, Job, JobState, Move, Receipt, Reservation
 
 __all__ = ["JOURNAL_NAME", "JournalReader", "damaged", "explained", "open_read_only"]
 
@@ -36,6 +36,13 @@ _FOLLOWED = """
     SELECT * FROM jobs WHERE state = 'running' OR (state = 'unknown' AND EXISTS (
         SELECT 1 FROM attempts WHERE job = jobs.id AND epoch > 0 AND state != 'ended'))
     ORDER BY created_t, id
+"""
+# What was decided (jobs.store.DECIDED) goes into the receipt: where it is still a fact, that is to be written. Its key
+# is no parameter, or the index on it could not be used (https://sqlite.org/partialindex.html).
+_WITHOUT_RECEIPT = """
+    SELECT moves.* FROM facts INDEXED BY facts_decided CROSS JOIN moves ON moves.id = facts.move
+    WHERE facts.key = 'decided' AND moves.final = 1 AND NOT EXISTS (SELECT 1 FROM receipts WHERE move = moves.id)
+    ORDER BY moves.created_t, moves.rowid
 """
 
 
@@ -112,6 +119,11 @@ class JournalReader(Reader):
         found = self._all("SELECT * FROM moves WHERE job = ? ORDER BY to_epoch DESC, rowid DESC LIMIT 1", (job_id,))
         return rows.move(found[0]) if found else None
 
+    def moves_of_job(self, job_id: str) -> tuple[Move, ...]:
+        """The first one first."""
+        found = self._all("SELECT * FROM moves WHERE job = ? ORDER BY to_epoch, rowid", (job_id,))
+        return tuple(rows.move(row) for row in found)
+
     def timeline(self, move_id: str) -> tuple[Step, ...]:
         """Every state the move was in, oldest first."""
         found = self._all("SELECT * FROM transitions WHERE move = ? ORDER BY seq", (move_id,))
@@ -121,6 +133,20 @@ class JournalReader(Reader):
         """What `set_fact` stored."""
         found = self._all("SELECT value FROM facts WHERE move = ? AND key = ?", (move_id, key))
         return json.loads(found[0]["value"]) if found else None
+
+    def receipt(self, move_id: str) -> Receipt | None:
+        """The move's."""
+        found = self._all("SELECT * FROM receipts WHERE move = ?", (move_id,))
+        return rows.receipt(found[0]) if found else None
+
+    def receipts(self, *, limit: int = 200) -> tuple[Receipt, ...]:
+        """Newest first."""
+        found = self._all("SELECT * FROM receipts ORDER BY t DESC, rowid DESC LIMIT ?", (limit,))
+        return tuple(rows.receipt(row) for row in found)
+
+    def without_receipt(self) -> tuple[Move, ...]:
+        """Over, decided by a version that writes receipts, and without one; oldest first."""
+        return tuple(rows.move(row) for row in self._all(_WITHOUT_RECEIPT, ()))
 
     def events(self, *, after: int = 0, limit: int = 1000, subject: str | None = None) -> tuple[Event, ...]:
         """Ascending; with after=0 the newest ones."""

@@ -7,6 +7,7 @@ import sqlite3
 from typing import Any
 
 from offloader.jobs.events import Event, EventKind
+from offloader.jobs.receipt_json import VERSION, receipt_document, receipt_from
 from offloader.jobs.store import Step
 from offloader.model import (
     Attempt,
@@ -19,6 +20,7 @@ from offloader.model import (
     Move,
     MoveState,
     Reason,
+    Receipt,
     Reservation,
     ReservationKind,
     StrategyName,
@@ -34,6 +36,8 @@ __all__ = [
     "move",
     "move_row",
     "packed",
+    "receipt",
+    "receipt_row",
     "reservation",
     "reservation_row",
     "step",
@@ -90,6 +94,7 @@ def attempt_row(value: Attempt) -> Columns:
         "ended_t": value.ended_t,
         "exit_code": value.completion.exit_code,
         "signal": value.completion.signal,
+        "resumed_t": value.resumed_t,
     }
 
 
@@ -106,6 +111,7 @@ def attempt(row: sqlite3.Row) -> Attempt:
         started_t=row["started_t"],
         ended_t=row["ended_t"],
         completion=Completion(row["exit_code"], row["signal"]),
+        resumed_t=row["resumed_t"],
     )
 
 
@@ -137,6 +143,8 @@ def move_row(value: Move) -> Columns:
         "reason": value.reason.value if value.reason else None,
         "detail": value.detail,
         "downtime_s": value.downtime_s,
+        "bytes_moved": value.bytes_moved,
+        "work_lost_s": value.work_lost_s,
         "final": int(value.state.final),
     }
 
@@ -170,6 +178,8 @@ def move(row: sqlite3.Row) -> Move:
         reason=_reason(row),
         detail=row["detail"],
         downtime_s=row["downtime_s"],
+        bytes_moved=row["bytes_moved"],
+        work_lost_s=row["work_lost_s"],
     )
 
 
@@ -201,6 +211,16 @@ def event(row: sqlite3.Row) -> Event:
         data=json.loads(row["data"]),
         id=row["id"],
     )
+
+
+def receipt_row(value: Receipt) -> Columns:
+    """Columns of `receipts`."""
+    return {"move": value.move, "t": value.t, "version": VERSION, "document": packed(receipt_document(value))}
+
+
+def receipt(row: sqlite3.Row) -> Receipt:
+    """A row of `receipts`. Raises JournalError for one of a newer version."""
+    return receipt_from(json.loads(row["document"]), row["version"])
 
 
 def reservation_row(value: Reservation) -> Columns:

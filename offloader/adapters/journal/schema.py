@@ -65,6 +65,18 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX jobs_created ON jobs (created_t)",
         "CREATE INDEX moves_job ON moves (job)",
     ),
+    (
+        # What a move cost and was worth. A receipt is one document with a version of its own; its columns are what it
+        # is looked for by.
+        "ALTER TABLE moves ADD COLUMN bytes_moved INTEGER",
+        "ALTER TABLE moves ADD COLUMN work_lost_s REAL",
+        "ALTER TABLE attempts ADD COLUMN resumed_t REAL",
+        """CREATE TABLE receipts (
+            move TEXT PRIMARY KEY, t REAL NOT NULL, version INTEGER NOT NULL, document TEXT NOT NULL
+        ) STRICT""",
+        "CREATE INDEX receipts_t ON receipts (t)",
+        "CREATE INDEX facts_decided ON facts (move) WHERE key = 'decided'",
+    ),
 )
 
 
