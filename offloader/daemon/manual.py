@@ -19,7 +19,7 @@ from offloader.engine.schema import Target
 from offloader.engine.select import fallbacks, ways
 from offloader.errors import NotPermitted, Refused
 from offloader.jobs.events import EventKind
-from offloader.model import Candidate, Capacity, Obstacle, Reason, Snapshot, StrategyName
+from offloader.model import Candidate, Capacity, Corrections, Obstacle, Reason, Snapshot, StrategyName
 from offloader.moves.plan import MovePlan
 from offloader.moves.preflight import Findings
 
@@ -48,7 +48,7 @@ class ManualMoves:
         measured = await parts.observer.measure(setup, parts.clock.time())
         snapshot = parts.observer.snapshot(setup, measured, parts.switches.read(), parts.clock.time())
         self._check(caller, setup, snapshot, candidate)
-        strategy, others = _strategies(candidate, parts.strategies, request.strategy)
+        strategy, others = _strategies(candidate, parts.strategies, request.strategy, snapshot.corrections)
         asked = MovePlan(
             candidate=candidate,
             target="",
@@ -147,13 +147,18 @@ def _target(
 
 
 def _strategies(
-    candidate: Candidate, available: tuple[StrategyName, ...], wanted: StrategyName | None
+    candidate: Candidate,
+    available: tuple[StrategyName, ...],
+    wanted: StrategyName | None,
+    corrections: Corrections,
 ) -> tuple[StrategyName, tuple[StrategyName, ...]]:
     """The one asked for and no other; else the one that loses least, and those to try after it."""
     if wanted is not None and wanted not in available:
         seen = f"strategy {wanted} is not available; available: {', '.join(available)}"
         raise Refused(Reason.NO_STRATEGY, seen, (Obstacle(Reason.NO_STRATEGY, seen, REMEDIES[Reason.NO_STRATEGY]),))
-    found = [way for way in ways(candidate, available) if wanted is None or way.strategy is wanted]
+    found = [
+        way for way in ways(candidate, available, corrections=corrections) if wanted is None or way.strategy is wanted
+    ]
     open_ways = [way for way in found if way.blocked is None or way.owner_only]
     if not open_ways:
         _refuse(tuple(way.blocked for way in found if way.blocked), f"process {candidate.leader.pid} is not moved")

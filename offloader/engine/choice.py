@@ -47,7 +47,7 @@ def _options(acting: Sequence[Evaluated], tick: Tick) -> tuple[list[Option], Ref
         relief = shares(candidate.usage, head.total)
         accepted: list[tuple[Rule, Option]] = []
         for one in acting:
-            result = limit or assess(candidate, one.rule, relief, tick.available)
+            result = limit or assess(candidate, one.rule, relief, tick.available, tick.snapshot.corrections)
             if isinstance(result, Obstacle):
                 refusals[one.rule.key].append((candidate.leader.pid, result.reason, result.seen))
             else:

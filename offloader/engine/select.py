@@ -6,6 +6,7 @@ Loss (seconds of somebody's work, per unit of relieved pressure and second of re
 
 Lifetimes are heavy-tailed (P(T > t) ~ 1/t: Harchol-Balter & Downey, ACM TOCS 1997), so the expected remaining life is
 the age. Relieved pressure counts up to what is needed: a larger job is not better than one that suffices.
+Work lost and standstill are estimates, corrected by what earlier moves came out at (correction.py).
 A move must pay back: the remaining life must exceed the time that the job stands still. Work lost is not part of that
 comparison (a restart would never pass: it loses the age, which is the remaining life); `max_lost_work` bounds it.
 """
@@ -15,16 +16,29 @@ from dataclasses import dataclass
 
 from exporter.programs import matches
 from offloader.engine.checkpointing import declared_by
+from offloader.engine.correction import correction_for
 from offloader.engine.remedies import obstacle
-from offloader.model import Candidate, Obstacle, ProcessClass, Reason, Resource, Rule, StrategyName
+from offloader.model import (
+    Candidate,
+    Corrections,
+    Estimate,
+    Obstacle,
+    ProcessClass,
+    Reason,
+    Resource,
+    Rule,
+    StrategyName,
+)
 
-__all__ = ["Option", "Way", "assess", "choose", "fallbacks", "ways"]
+__all__ = ["Option", "Way", "assess", "choose", "estimated", "fallbacks", "ways"]
+
+_UNCORRECTED: Corrections = {}
 
 _LIFE_CAP_S = 600.0
 _LEAST_RELIEF = 0.02
 """Of the node, in at least one resource: less is lost in the noise of the measurement."""
 _RESTART_STOP_S = 5.0  # original frozen until its successor runs, held-first
-_CHECKPOINT_STOP_S = 15.0  # most jobs save within seconds; each is given its grace
+_CHECKPOINT_LOST_S = 15.0  # most jobs save within seconds; each is given its grace
 _LIVE_FIXED_S, _LIVE_BYTES_PER_S = 0.5, 200e6
 """Measured with CRIU's page server: 0.5 s for 200 MB, 4.2 s for 1 GB (4.0 s of it for the bytes)."""
 
@@ -66,7 +80,11 @@ class Option:
 
 
 def assess(
-    candidate: Candidate, rule: Rule, relieves: Mapping[Resource, float], available: tuple[StrategyName, ...]
+    candidate: Candidate,
+    rule: Rule,
+    relieves: Mapping[Resource, float],
+    available: tuple[StrategyName, ...],
+    corrections: Corrections = _UNCORRECTED,
 ) -> Option | Obstacle:
     """Whether this rule may choose this candidate; an obstacle when not even its owner could change that for the rule.
 
@@ -75,6 +93,7 @@ def assess(
         rule: What it selects and how it moves.
         relieves: The part of the node's pressure that would go with it.
         available: Strategies that this version has.
+        corrections: What earlier moves say of estimates.
     """
     if candidate.obstacles:
         return candidate.obstacles[0]
@@ -84,7 +103,7 @@ def assess(
     if relieves.get(rule.resource, 0.0) < _LEAST_RELIEF:
         return obstacle(Reason.NOT_SIGNIFICANT, f"would relieve {relieves.get(rule.resource, 0.0):.1%} {rule.resource}")
     candidate = declared_by(rule, candidate)
-    found = ways(candidate, available, rule)
+    found = ways(candidate, available, rule, corrections)
     way = _best(found)
     if way is None:
         wanted = ", ".join(rule.move.strategies)
@@ -97,10 +116,36 @@ def assess(
     )
 
 
-def ways(candidate: Candidate, available: tuple[StrategyName, ...], rule: Rule | None = None) -> tuple[Way, ...]:
+def ways(
+    candidate: Candidate,
+    available: tuple[StrategyName, ...],
+    rule: Rule | None = None,
+    corrections: Corrections = _UNCORRECTED,
+) -> tuple[Way, ...]:
     """Every available strategy, in the rule's order; without a rule as its owner would go them."""
     wanted = rule.move.strategies if rule is not None else available
-    return tuple(_way(candidate, strategy, rule) for strategy in wanted if strategy in available)
+    return tuple(_way(candidate, strategy, rule, corrections) for strategy in wanted if strategy in available)
+
+
+def estimated(candidate: Candidate, strategy: StrategyName, corrections: Corrections = _UNCORRECTED) -> Estimate:
+    """What such a move is expected to cost. Work lost by a live move is the time for which it stands still."""
+    match strategy:
+        case StrategyName.RESTART:
+            lost_s, stop_s = candidate.age_s, _RESTART_STOP_S
+        case StrategyName.CHECKPOINT:
+            lost_s, stop_s = _CHECKPOINT_LOST_S, _RESTART_STOP_S
+        case StrategyName.LIVE:
+            stop_s = _LIVE_FIXED_S + candidate.usage.memory_bytes / _LIVE_BYTES_PER_S
+            lost_s = stop_s
+    return Estimate(
+        work_lost_s=lost_s,
+        downtime_s=stop_s,
+        age_s=candidate.age_s,
+        memory_bytes=candidate.usage.memory_bytes,
+        cores=candidate.usage.cores,
+        gpu_memory_bytes=candidate.usage.gpu_memory_bytes,
+        correction=correction_for(corrections, strategy, candidate.leader.process_class),
+    )
 
 
 def fallbacks(found: Sequence[Way], first: StrategyName) -> tuple[StrategyName, ...]:
@@ -177,16 +222,10 @@ def _best(found: tuple[Way, ...]) -> Way | None:
     return min(found, key=lambda way: (way.blocked is not None, not way.owner_only, way.lost_s), default=None)
 
 
-def _way(candidate: Candidate, strategy: StrategyName, rule: Rule | None) -> Way:
-    match strategy:
-        case StrategyName.RESTART:
-            lost_s, stop_s = candidate.age_s + _RESTART_STOP_S, _RESTART_STOP_S
-        case StrategyName.CHECKPOINT:
-            stop_s = _CHECKPOINT_STOP_S + _RESTART_STOP_S
-            lost_s = stop_s
-        case StrategyName.LIVE:
-            stop_s = _LIVE_FIXED_S + candidate.usage.memory_bytes / _LIVE_BYTES_PER_S
-            lost_s = stop_s
+def _way(candidate: Candidate, strategy: StrategyName, rule: Rule | None, corrections: Corrections) -> Way:
+    estimate = estimated(candidate, strategy, corrections)
+    stop_s = estimate.expected_downtime_s
+    lost_s = stop_s if strategy is StrategyName.LIVE else estimate.expected_work_lost_s + stop_s
     if strategy is not StrategyName.LIVE and len(roots := _roots(candidate)) > 1:
         seen = f"{len(roots)} processes side by side ({', '.join(roots)}): a {strategy} starts only one"
         return Way(strategy, lost_s, stop_s, obstacle(Reason.NO_STRATEGY, seen))

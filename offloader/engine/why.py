@@ -132,12 +132,12 @@ def why(
             rule,
             by_rule[rule.key],
             state.rules[rule.key, policy.head].phase,
-            limit or assess(candidate, rule, relieves, available),
+            limit or assess(candidate, rule, relieves, available, snapshot.corrections),
         )
         for rule in rules
         if rule.key in by_rule
     )
-    open_ways = ways(candidate, available)
+    open_ways = ways(candidate, available, corrections=snapshot.corrections)
     found = place(candidate, snapshot.nodes, snapshot.reserved, policy, stale_after_s=_limit_s(snapshot, policy))
     verdict, said = _verdict(candidate, answers, open_ways, found, held_back)
     return WhyProcess(
