@@ -99,8 +99,13 @@ class VectorResult:
 class MetricsSource(Protocol):
     """Prometheus, asked by PromQL."""
 
-    async def query(self, *exprs: str) -> tuple[VectorResult, ...]:
-        """Instant queries, all at once and within one deadline; the answers in the same order. Never raises."""
+    async def query(self, *exprs: str, at: float | None = None) -> tuple[VectorResult, ...]:
+        """Instant queries, all at once and within one deadline; the answers in the same order. Never raises.
+
+        Args:
+            exprs: PromQL.
+            at: the moment to evaluate them for (Unix seconds); None: now.
+        """
 
     async def close(self) -> None:
         """Release connections and threads. Never raises."""

@@ -60,6 +60,7 @@ async def gather(
     limit_s: float,
     draining: Collection[str] = (),
     lend: Lend = lambda _node, offer: offer,
+    past: bool = False,
 ) -> Measurements:
     """Ask everything at once: one query per rule, one per `when`, six for the rest.
 
@@ -67,14 +68,15 @@ async def gather(
         source: Prometheus.
         rules: each is read for the nodes whose role is head: only their pressure triggers.
         nodes: every node of the cluster with its role.
-        now: Unix seconds at which the tick began.
+        now: Unix seconds at which the tick began; with `past` the moment to look at.
         limit_s: how old a raw sample may be: min(3 scrape intervals, 180 s) by default.
         draining: nodes that take no new work.
         lend: what of its offer a node may lend by its configuration.
+        past: whether `now` lies in the past: everything is evaluated for that moment.
     """
     conditions = tuple((rule, rule.when) for rule in rules if rule.when is not None)
     asked = (*_COMMON, *(rule.expr for rule in rules), *(when for _, when in conditions))
-    answers = [Answer.of(result) for result in await source.query(*asked)]
+    answers = [Answer.of(result) for result in await source.query(*asked, at=now if past else None)]
     up, ages, pressure, recorded, capacities, stalled = answers[: len(_COMMON)]
     values, whens = answers[len(_COMMON) : len(_COMMON) + len(rules)], answers[len(_COMMON) + len(rules) :]
     health = {node: readings.health(node, up, ages, limit_s=limit_s, now=now) for node in nodes}

@@ -48,21 +48,21 @@ class PrometheusSource:
         self._adapter = pooled_adapter(_THREADS)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="prometheus")
 
-    async def query(self, *exprs: str) -> tuple[VectorResult, ...]:
+    async def query(self, *exprs: str, at: float | None = None) -> tuple[VectorResult, ...]:
         """All at once; whatever goes wrong with one of them is in its `error`."""
         deadline = asyncio.get_running_loop().time() + self._deadline_s
-        return tuple(await asyncio.gather(*(self._one(expr, deadline) for expr in exprs)))
+        return tuple(await asyncio.gather(*(self._one(expr, deadline, at) for expr in exprs)))
 
     async def close(self) -> None:
         """Drops connections; queries under way end at their deadline."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._adapter.close()
 
-    async def _one(self, expr: str, deadline: float) -> VectorResult:
+    async def _one(self, expr: str, deadline: float, at: float | None) -> VectorResult:
         call = Call()
         try:
             async with asyncio.timeout_at(deadline):
-                return await asyncio.get_running_loop().run_in_executor(self._pool, self._ask, expr, call)
+                return await asyncio.get_running_loop().run_in_executor(self._pool, self._ask, expr, at, call)
         except TimeoutError:
             return VectorResult(error=f"Prometheus at {self._url} did not answer within {self._deadline_s:g} s")
         except (PrometheusError, requests.RequestException, OSError, UnicodeError) as error:
@@ -70,14 +70,15 @@ class PrometheusSource:
         finally:
             call.abort()  # no effect on a call that ended; one that was given up must not hold its thread
 
-    def _ask(self, expr: str, call: Call) -> VectorResult:
+    def _ask(self, expr: str, at: float | None, call: Call) -> VectorResult:
         """In a thread."""
+        when = {} if at is None else {"time": at}
         with call:
             session = BoundedSession(
                 self._adapter, connect_s=_CONNECT_S, read_s=self._deadline_s, max_bytes=self._max_bytes
             )
             session.verify = str(self._ca_file) if self._ca_file else True
-            PrometheusConnect(self._url, headers=self._headers(), session=session).custom_query(expr)
+            PrometheusConnect(self._url, headers=self._headers(), session=session).custom_query(expr, when)
         return VectorResult(promql_answer.samples(session.document), promql_answer.warnings(session.document))
 
     def _headers(self) -> dict[str, str]:

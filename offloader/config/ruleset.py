@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from offloader.config import series
 from offloader.config.load import recording_files, rule_files
 from offloader.config.models import Cluster
 from offloader.config.policy import thresholds
 from offloader.config.problems import raise_for
-from offloader.config.promql import SyntaxCheck
+from offloader.config.promql import SyntaxCheck, look_back, parse
+from offloader.config.recording import read_recording_rules
 from offloader.config.rule_defaults import BACKENDS, RuleDefaults
 from offloader.config.rules import RuleReport, check_rules, log_warnings
-from offloader.model import Rule
+from offloader.model import Resource, Rule
 
-__all__ = ["check_cluster_rules", "load_cluster_rules", "rule_defaults"]
+__all__ = ["check_cluster_rules", "load_cluster_rules", "pressure_look_backs", "rule_defaults"]
 
 
 def rule_defaults(cluster: Cluster, backends: Collection[str] | None = BACKENDS) -> RuleDefaults:
@@ -55,3 +57,13 @@ def load_cluster_rules(
     raise_for(report.problems)
     log_warnings(report)
     return report.rules
+
+
+def pressure_look_backs(cluster: Cluster, base: Path) -> dict[Resource, float]:
+    """How far back a node's pressure looks, seconds, by resource; absent where no recording rule of it is found."""
+    recorded, _ = read_recording_rules(recording_files(cluster, base))
+    found = {
+        resource: look_back(parse(f'{series.PRESSURE}{{{series.RESOURCE_LABEL}="{resource}"}}'), recorded)
+        for resource in Resource
+    }
+    return {resource: back.longest_s for resource, back in found.items() if not back.unknown}

@@ -29,7 +29,7 @@ from offloader.config.load import find_config, load_cluster
 from offloader.config.models import Cluster, Node
 from offloader.config.policy import policy
 from offloader.config.policy import staging as staging_limits
-from offloader.config.ruleset import load_cluster_rules
+from offloader.config.ruleset import load_cluster_rules, pressure_look_backs
 from offloader.daemon.actuators import Actuator, RecordingActuator
 from offloader.daemon.api.caller import Permissions
 from offloader.daemon.controller import Controller, Parts
@@ -83,8 +83,8 @@ def load_setup(file: Path | None) -> Setup:
     """Cluster file, rule files and policy. Raises ConfigError with every problem."""
     found = find_config(file)
     cluster = load_cluster(found)
-    rules = load_cluster_rules(cluster, found.resolve().parent)
-    return Setup(found, cluster, rules, policy(cluster))
+    base = found.resolve().parent
+    return Setup(found, cluster, load_cluster_rules(cluster, base), policy(cluster), pressure_look_backs(cluster, base))
 
 
 def metrics_source(cluster: Cluster) -> PrometheusSource:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.classify import Pattern
 from offloader.config.models import Cluster
 from offloader.config.policy import patterns
 from offloader.config.sharing import capped
-from offloader.model import Capacity, Policy, Role, Rule
+from offloader.model import Capacity, Policy, Resource, Role, Rule
 
 __all__ = ["Setup"]
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Cluster, rules and policy that belong together, and the file that they came from."""
+    """Cluster, rules and policy that belong together, and the file that they came from.
+
+    `look_backs`: how far back the pressure of a resource looks, seconds, where that is known.
+    """
 
     file: Path
     cluster: Cluster
     rules: tuple[Rule, ...]
     policy: Policy
+    look_backs: Mapping[Resource, float] = field(default_factory=dict)
 
     @property
     def roles(self) -> dict[str, Role]:

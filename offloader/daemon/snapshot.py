@@ -111,6 +111,11 @@ class Observer:
             setup.rules, setup.roles, now=now, limit_s=limit, draining=setup.draining, lend=setup.lend
         )
 
+    async def measure_past(self, setup: Setup, t: float) -> Measured:
+        """What Prometheus showed at that moment (Unix seconds). Never raises."""
+        limit = stale_after_s(setup.policy, setup.cluster.prometheus.scrape_interval_s)
+        return await self._measure(setup.rules, setup.roles, now=t, limit_s=limit, past=True)
+
     async def keep_rates(self) -> None:
         """A light look at the processes: CPU rates need two, and pressure may come at any tick."""
         await asyncio.to_thread(self._read, False)

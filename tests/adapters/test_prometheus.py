@@ -104,6 +104,14 @@ async def test_samples_come_with_labels_value_and_time(server, source):
     assert asked["query"] == ['grid:node_pressure:ratio{resource="cpu"} + 0']
 
 
+async def test_a_moment_in_the_past_is_asked_for(server, source):
+    server.answer = replies(vector(({"node": "a"}, "1")))
+    await source.query("x", at=1764403200.125)
+    await source.query("x")
+    asked = [parse_qs(urlsplit(path).query) for path, _ in server.requests]
+    assert [one.get("time") for one in asked] == [["1764403200.125"], None]
+
+
 async def test_a_scalar_is_one_sample_without_labels(server, source):
     server.answer = replies(b'{"status":"success","data":{"resultType":"scalar","result":[17,"3"]}}')
     (result,) = await source.query("scalar(x)")

@@ -163,9 +163,11 @@ class Canned:
     def __init__(self, answers: dict[str, VectorResult]) -> None:
         self.answers = answers
         self.asked: list[str] = []
+        self.at: float | None = None
 
-    async def query(self, *exprs: str) -> tuple[VectorResult, ...]:
+    async def query(self, *exprs: str, at: float | None = None) -> tuple[VectorResult, ...]:
         self.asked += exprs
+        self.at = at
         return tuple(self.answers.get(expr, VectorResult()) for expr in exprs)
 
     async def close(self) -> None: ...
@@ -257,3 +259,10 @@ async def test_how_much_the_head_waits_for_memory_counts_only_while_it_is_known(
     ages = {AGES: vector(*(({"node": node}, age_s) for node in NODES))}
     found = await gathered({stall: vector(({"node": "head"}, value))} | ages)
     assert found.memory_stalls == {"head": expected}
+
+
+async def test_a_moment_in_the_past_is_asked_for_as_such_and_the_present_is_not():
+    source = Canned(BASE)
+    for past, at in ((False, None), (True, NOW)):
+        await gather(source, [], NODES, now=NOW, limit_s=15.0, past=past)
+        assert source.at == at
