@@ -35,6 +35,7 @@ from offloader.daemon.api.caller import Permissions
 from offloader.daemon.controller import Controller, Parts
 from offloader.daemon.decisions import DecisionLog
 from offloader.daemon.desk import Desk
+from offloader.daemon.experience import Experience
 from offloader.daemon.incidents import IncidentLog
 from offloader.daemon.keeps import Keeps
 from offloader.daemon.metrics import Metrics
@@ -42,6 +43,7 @@ from offloader.daemon.owners import Owners
 from offloader.daemon.placing import Placing
 from offloader.daemon.problems import Trouble
 from offloader.daemon.quarantine import Quarantine
+from offloader.daemon.receipts import Receipts
 from offloader.daemon.reload import Reloader
 from offloader.daemon.setup import Setup
 from offloader.daemon.snapshot import Observer
@@ -76,6 +78,7 @@ class Assembled:
     desk: Desk
     metrics: Metrics
     reloader: Reloader
+    receipts: Receipts
     stack: AsyncExitStack
 
 
@@ -93,10 +96,12 @@ def metrics_source(cluster: Cluster) -> PrometheusSource:
     return PrometheusSource(section.url, token_file=section.bearer_token_file, deadline_s=section.timeout_s)
 
 
-def make_observer(source: MetricsSource, journal: Any, keeps: Keeps) -> Observer:
+def make_observer(source: MetricsSource, journal: Any, keeps: Keeps, experience: Experience) -> Observer:
     """The observer of this machine. `journal`: the store, or whatever answers for it in a look without a controller."""
     processes = ProcessSource()
-    return Observer(partial(gather, source), lambda detail: processes.read(detail=detail), journal, keeps.until)
+    return Observer(
+        partial(gather, source), lambda detail: processes.read(detail=detail), journal, keeps.until, experience
+    )
 
 
 async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
@@ -117,6 +122,7 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
         clock = SystemClock()
         switches = Switches(journal, state_dir)
         keeps = Keeps(journal, clock.time)
+        experience = Experience(journal)
         source = metrics_source(cluster)
         stack.push_async_callback(source.close)
         agents = _agents(cluster, stack)
@@ -154,7 +160,7 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
         parts = Parts(
             store=journal,
             clock=clock,
-            observer=make_observer(source, journal, keeps),
+            observer=make_observer(source, journal, keeps, experience),
             switches=switches,
             keeps=keeps,
             decisions=decisions,
@@ -170,6 +176,7 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
             parts=parts,
             permissions=permissions,
             post=post,
+            experience=experience,
             hooks=hooks,
             stack=stack,
         )
@@ -188,6 +195,7 @@ class _Hooks:
         self.metrics: Metrics | None = None
         self.controller: Controller | None = None
         self.owners: Owners | None = None
+        self.receipts: Receipts | None = None
 
     def transition(self, move: Move, before: MoveState) -> None:
         """For metrics."""
@@ -195,11 +203,13 @@ class _Hooks:
             self.metrics.transition(move, before)
 
     def finished(self, move: Move) -> None:
-        """For the engine: cooldowns, failures; for its owner."""
+        """For the engine: cooldowns, failures; for its owner; for its receipt."""
         if self.controller is not None:
             self.controller.finished(move)
         if self.owners is not None:
             self.owners.finished(move)
+        if self.receipts is not None:
+            self.receipts.finished()
 
     def told(self, channel: str, kind: str, outcome: str) -> None:
         """For metrics."""
@@ -222,6 +232,7 @@ def _wired(
     parts: Parts,
     permissions: Permissions,
     post: Post,
+    experience: Experience,
     hooks: _Hooks,
     stack: AsyncExitStack,
 ) -> Assembled:
@@ -245,9 +256,11 @@ def _wired(
         hooks.owners = Owners(controller, post, origin_of)
         controller.on_tick(hooks.owners.ticked)
         controller.on_begun(hooks.owners.begun)
-    hooks.metrics, hooks.controller = metrics, controller
+    receipts = Receipts(controller, experience, metrics.receipt)
+    controller.on_begun(receipts.begun)
+    hooks.metrics, hooks.controller, hooks.receipts = metrics, controller, receipts
     desk = Desk(controller, ticker, permissions, trouble, reloader.reload)
-    return Assembled(setup, controller, ticker, desk, metrics, reloader, stack)
+    return Assembled(setup, controller, ticker, desk, metrics, reloader, receipts, stack)
 
 
 def _mover(tools: Tools, cluster: Cluster, hooks: _Hooks, stack: AsyncExitStack) -> Mover:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from offloader.daemon.actuators import Actuator, Rehearse
 from offloader.daemon.decisions import DecisionLog
@@ -26,9 +26,12 @@ from offloader.model import Candidate, Capacity, Decision, DecisionKind, Mode, M
 from offloader.moves.plan import MovePlan
 from offloader.ports import Clock
 
-__all__ = ["Controller", "Parts", "View"]
+__all__ = ["Begun", "Controller", "Parts", "View"]
 
 log = logging.getLogger(__name__)
+
+Begun = Callable[[Move, MovePlan, Decision | None, Snapshot], None]
+"""A move that begins, what was asked, the decision where it was a rule's, and what was seen then."""
 
 _FIRED = (RulePhase.FIRING, RulePhase.RELIEVING)
 _ACTING_SHARE, _LOOKING_SHARE = 0.3, 0.05
@@ -78,11 +81,11 @@ class Controller:
         self.view: View | None = None
         self.journal_error: str | None = None
         self._listeners: list[Callable[[View], None]] = []
-        self._begun: list[Callable[[Move, MovePlan, Decision | None], None]] = []
+        self._begun: list[Begun] = []
         self._turn = asyncio.Lock()
         self._killed = False
         self._candidates_read: tuple[Candidate, ...] = ()
-        self._read_again = 0.0
+        self._read_again = self._read_t = 0.0
         stored = parts.store.setting(STATE)
         previous = EngineState.from_json(stored) if stored is not None else None
         self._state = started(parts.clock.time(), setup.policy, previous)
@@ -91,15 +94,15 @@ class Controller:
         """Called with every new view."""
         self._listeners.append(listener)
 
-    def on_begun(self, listener: Callable[[Move, MovePlan, Decision | None], None]) -> None:
-        """Called with every move that begins, what was asked, and the decision where it was a rule's."""
+    def on_begun(self, listener: Begun) -> None:
+        """Called with every move that begins."""
         self._begun.append(listener)
 
-    def begun(self, move: Move, asked: MovePlan, decision: Decision | None) -> None:
+    def begun(self, move: Move, asked: MovePlan, decision: Decision | None, snapshot: Snapshot) -> None:
         """A move was journalled and runs: keep what must be known of it later."""
         _remember_load(self.parts.store, move, asked)
         for listener in self._begun:
-            listener(move, asked, decision)
+            listener(move, asked, decision, snapshot)
 
     async def tick(self) -> None:
         """Look, decide, act. Raises whatever a fault of our own raises; the loop bears it."""
@@ -161,7 +164,8 @@ class Controller:
     async def _candidates(self, setup: Setup, *, share: float) -> tuple[Candidate, ...]:
         """The head's jobs. Reading every process costs the head what it lacks: at most this share of one core.
 
-        A reading is used again until then; whoever acts on it checks each process's identity once more.
+        A reading is used again until then, every age as it is now; whoever acts on it checks each process's identity
+        once more.
         """
         clock, observer = self.parts.clock, self.parts.observer
         if clock.boottime() >= self._read_again:
@@ -169,7 +173,9 @@ class Controller:
             self._candidates_read = await observer.candidates(setup, observer.moves(clock.time()))
             took_s = clock.boottime() - began
             self._read_again = began + min(took_s / share, _OLDEST_S)
-        return self._candidates_read
+            self._read_t = began
+        since_s = clock.boottime() - self._read_t
+        return tuple(_older(candidate, since_s) for candidate in self._candidates_read)
 
     def _snapshot(self, setup: Setup, measured: Measured, candidates: tuple[Candidate, ...] = ()) -> Snapshot:
         toggles, now = self.parts.switches.read(), self.parts.clock.time()
@@ -187,9 +193,9 @@ class Controller:
                 continue
             toggles = self.parts.switches.read()  # somebody may have switched off since the decision
             acts = decision.kind is DecisionKind.MOVE and toggles.ceiling is Mode.AUTO and not toggles.kill_switch
-            await self._start(decision, asked, self.parts.acting if acts else self.parts.recording)
+            await self._start(decision, asked, view.snapshot, self.parts.acting if acts else self.parts.recording)
 
-    async def _start(self, decision: Decision, asked: MovePlan, actuator: Actuator) -> None:
+    async def _start(self, decision: Decision, asked: MovePlan, snapshot: Snapshot, actuator: Actuator) -> None:
         """A start that is refused is told like any other decision; the next tick decides anew."""
         now = self.parts.clock.time()
         try:
@@ -202,7 +208,7 @@ class Controller:
             self._told(decision, f"{decision.rule}: not started: {error}", Reason.JOURNAL_FAILED)
             return
         if actuator is not self.parts.recording:
-            self.begun(move, asked, decision)
+            self.begun(move, asked, decision, snapshot)
             words = f"{move.id} begins: {decision.rule} moves pid {move.identity.pid} to {move.target}"
             self.parts.decisions.told(EventKind.MOVE, move.id, words, now, data={"rule": decision.rule})
 
@@ -253,6 +259,13 @@ class Controller:
             log.warning("not kept in the journal", extra={"key": key, "error": error})
         else:
             self.journal_error = None
+
+
+def _older(candidate: Candidate, by_s: float) -> Candidate:
+    """The same job so much later."""
+    members = tuple(replace(member, age_s=member.age_s + by_s) for member in candidate.members)
+    leader = replace(candidate.leader, age_s=candidate.leader.age_s + by_s)
+    return replace(candidate, leader=leader, members=members, age_s=candidate.age_s + by_s)
 
 
 def _remember_load(store: Store, move: Move, asked: MovePlan) -> None:

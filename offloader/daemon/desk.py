@@ -13,12 +13,15 @@ from offloader.daemon.explaining import Explanations
 from offloader.daemon.keeping import Keeping
 from offloader.daemon.manual import ManualMoves
 from offloader.daemon.mine import mine_document
+from offloader.daemon.outcomes import record_of, shown
 from offloader.daemon.problems import Trouble
+from offloader.daemon.receipt_documents import receipt_document
 from offloader.daemon.scanning import check_nodes, scan_documents
 from offloader.daemon.status import rule_documents, status_document
 from offloader.daemon.ticker import Ticker
 from offloader.errors import NotFound, NotPermitted
 from offloader.jobs.events import EventKind
+from offloader.jobs.receipt import later_losses
 from offloader.model import Job, Mode, Move, Obstacle, Reason
 
 __all__ = ["Desk"]
@@ -150,17 +153,18 @@ class Desk:
         )
 
     async def show(self, caller: Caller, move_id: str) -> Document:
-        """One move with its timeline and its job's attempts."""
+        """One move with its timeline, its job's attempts, and its receipt."""
         store = self._controller.parts.store
         move = self._found(move_id)
         job = store.job(move.job)
-        return move_document(
+        document = move_document(
             move,
             job,
             steps=store.timeline(move_id),
             attempts=store.attempts(move.job),
             private=self._permissions.sees(caller, _owner(move, job)),
         )
+        return {**document, "receipt": self._receipt(move, job)}
 
     async def cancel(self, caller: Caller, move_id: str) -> Document:
         """Roll back, or end the job: for those who could signal it."""
@@ -207,6 +211,15 @@ class Desk:
             group = self._controller.setup.cluster.controller.admin_group
             who = f"root, the controller's account or group {group}" if group else "root or the controller's account"
             raise _not_yours(f"only {who} may {what}")
+
+    def _receipt(self, move: Move, job: Job | None) -> Document | None:
+        parts = self._controller.parts
+        found = shown(parts.store, self._controller.setup, move, parts.clock.time())
+        if found is None:
+            return None
+        receipt, due_t = found
+        losses = later_losses(record_of(parts.store, move), job) if job is not None else ()
+        return receipt_document(receipt, losses=losses, due_t=due_t)
 
     def _found(self, move_id: str) -> Move:
         move = self._controller.parts.store.move(move_id)

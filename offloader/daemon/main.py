@@ -53,6 +53,7 @@ async def serve(config: Path | None, *, record_only: bool, log_level: str) -> No
 async def _run(assembled: Assembled, stopping: asyncio.Event) -> None:
     """Tick until told to stop. The loop itself never ends; if it did, so would the controller, with the reason."""
     ticking = asyncio.create_task(assembled.ticker.run(), name="ticker")
+    receipts = asyncio.create_task(assembled.receipts.run(), name="receipts")
     stop = asyncio.create_task(stopping.wait(), name="stop")
     cluster, rules = assembled.setup.cluster, assembled.setup.rules
     words = f"controller {version('grid-offloader')} watches {cluster.head.name}: {len(rules)} rules"
@@ -61,9 +62,9 @@ async def _run(assembled: Assembled, stopping: asyncio.Event) -> None:
     try:
         await asyncio.wait({ticking, stop}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (ticking, stop):
+        for task in (ticking, receipts, stop):
             task.cancel()
-        await asyncio.gather(stop, return_exceptions=True)
+        await asyncio.gather(receipts, stop, return_exceptions=True)
     try:
         await ticking
     except asyncio.CancelledError:

@@ -74,7 +74,7 @@ class ManualMoves:
             raise Refused(Reason.DISABLED, f"this controller moves nothing, it only records: {parts.records_only}")
         asked, notes = await self._settled(asked)
         move = await parts.acting.start(asked)
-        self._controller.begun(move, asked, None)
+        self._controller.begun(move, asked, None, snapshot)
         words = f"{move.id} begins: {caller.name} moves pid {move.identity.pid} to {move.target}"
         parts.decisions.told(EventKind.MOVE, move.id, words, parts.clock.time(), data={"by_uid": caller.uid})
         document = move_document(move, parts.store.job(move.job), steps=parts.store.timeline(move.id))

@@ -41,8 +41,8 @@ def _counter(name: str, labels: tuple[str, ...], text: str, example: str = "") -
     return Declared(f"{PREFIX}{name}_total", "counter", name.rpartition("_")[0] or name, labels, text, example)
 
 
-def _histogram(name: str, labels: tuple[str, ...], text: str, example: str = "") -> Declared:
-    return Declared(f"{PREFIX}{name}", "histogram", "seconds", labels, text, example)
+def _histogram(name: str, labels: tuple[str, ...], text: str, example: str = "", *, unit: str = "seconds") -> Declared:
+    return Declared(f"{PREFIX}{name}", "histogram", unit, labels, text, example)
 
 
 _ALL: Final = (
@@ -138,6 +138,12 @@ _ALL: Final = (
         "What happened to moved jobs within the last hour, such as lost, failed_early, respawned.",
         'grid_offloader_incidents{kind="lost"} > 0',
     ),
+    _gauge(
+        "estimate_correction_ratio",
+        "ratio",
+        ("strategy", "figure"),
+        "What estimates are multiplied by, as earlier moves came out; figure is work_lost or downtime.",
+    ),
     _gauge("quarantined", "names", (), "Names of processes (user:command) that no rule moves for a while."),
     Declared(
         f"{PREFIX}owner_messages_total",
@@ -151,10 +157,17 @@ _ALL: Final = (
     _histogram("move_seconds", ("outcome",), "How long moves took from planned to their end."),
     _histogram(
         "move_downtime_seconds",
-        (),
+        ("strategy",),
         "How long the work of a completed move stood still.",
         "histogram_quantile(0.9, sum by (le) (increase(grid_offloader_move_downtime_seconds_bucket[1d])))",
     ),
+    _histogram(
+        "move_work_lost_seconds",
+        ("strategy",),
+        "Work that a completed move lost, in seconds of it; only where that is exactly known.",
+        "histogram_quantile(0.9, sum by (strategy, le) (increase(grid_offloader_move_work_lost_seconds_bucket[7d])))",
+    ),
+    _histogram("move_bytes", ("strategy",), "State of the job that a completed move carried over.", unit="bytes"),
     _histogram("tick_seconds", (), "How long ticks took."),
 )
 

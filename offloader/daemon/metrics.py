@@ -21,11 +21,13 @@ from offloader.daemon.metric_table import METRICS, PREFIX, Declared
 from offloader.daemon.problems import Trouble
 from offloader.engine.evaluate import relief_for, threshold_for
 from offloader.engine.schema import RulePhase
-from offloader.model import Attempt, Job, JobState, Mode, Move, MoveState, Truth
+from offloader.model import Attempt, Job, JobState, Mode, Move, MoveState, Receipt, Truth
 
 __all__ = ["Metrics"]
 
 _MOVE_BUCKETS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
+_WORK_BUCKETS = (1, 10, 60, 300, 600, 1800, 3600, 14_400, 86_400)
+_BYTE_BUCKETS = (0, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11)
 _TICK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 
@@ -43,6 +45,8 @@ class Metrics:
         self._state_seconds = self._histogram("move_state_seconds", _MOVE_BUCKETS)
         self._move_seconds = self._histogram("move_seconds", _MOVE_BUCKETS)
         self._downtime = self._histogram("move_downtime_seconds", _MOVE_BUCKETS)
+        self._work_lost = self._histogram("move_work_lost_seconds", _WORK_BUCKETS)
+        self._bytes = self._histogram("move_bytes", _BYTE_BUCKETS)
         self._owners_told = self._counter("owner_messages_total")
         self._tick_seconds = self._histogram("tick_seconds", _TICK_BUCKETS)
 
@@ -86,7 +90,15 @@ class Metrics:
         self._moves.labels(outcome, reason, move.strategy.value, _yes(move.automatic)).inc()
         self._move_seconds.labels(outcome).observe(max(0.0, move.updated_t - move.created_t))
         if move.state is MoveState.DONE and move.downtime_s is not None:
-            self._downtime.observe(move.downtime_s)
+            self._downtime.labels(move.strategy.value).observe(move.downtime_s)
+
+    def receipt(self, receipt: Receipt) -> None:
+        """A receipt was written: what is exactly known of a move that was carried out."""
+        if receipt.outcome is not MoveState.DONE:
+            return
+        for histogram, figure in ((self._work_lost, receipt.work_lost_s), (self._bytes, receipt.bytes_moved)):
+            if figure.value is not None and not figure.at_most:
+                histogram.labels(receipt.strategy.value).observe(figure.value)
 
 
 class _Views(Collector):
@@ -109,6 +121,7 @@ class _Views(Collector):
         if view is not None:
             yield from _rules(view)
             yield from _nodes(view)
+            yield _corrections(view)
 
     def _toggles(self) -> Iterator[Metric]:
         toggles = self._controller.parts.switches.read()
@@ -187,6 +200,14 @@ def _nodes(view: View) -> Iterator[Metric]:
     yield _gauge("sample_age_seconds", ages)
     ups = [([node.name, node.role.value], float(node.up)) for node in view.snapshot.nodes.values()]
     yield _gauge("node_up", ups)
+
+
+def _corrections(view: View) -> Metric:
+    """Of strategies as a whole, where there is something to correct by."""
+    known = [(key[0].value, one) for key, one in view.snapshot.corrections.items() if key[1] is None]
+    lost = [([name, "work_lost"], one.work_lost) for name, one in known if one.work_lost_samples]
+    stop = [([name, "downtime"], one.downtime) for name, one in known if one.downtime_samples]
+    return _gauge("estimate_correction_ratio", [*lost, *stop])
 
 
 def _sharing(cluster: Cluster) -> Iterator[Metric]:

@@ -10,7 +10,7 @@ from offloader.daemon.controller import Controller, View
 from offloader.engine.schema import Notice, identity_key
 from offloader.errors import JournalError
 from offloader.jobs.events import EventKind
-from offloader.model import Candidate, Decision, Job, JobState, Move, MoveState, Reason, Rule
+from offloader.model import Candidate, Decision, Job, JobState, Move, MoveState, Reason, Rule, Snapshot
 from offloader.moves.plan import MovePlan
 from offloader.notify.message import Message, MessageKind, Origin, Why
 from offloader.notify.post import Post
@@ -49,7 +49,7 @@ class Owners:
                 if notice.outcome not in _QUIET:
                     self._tell(message, f"notice of {notice.pid}")
 
-    def begun(self, move: Move, asked: MovePlan, decision: Decision | None) -> None:
+    def begun(self, move: Move, asked: MovePlan, decision: Decision | None, _snapshot: Snapshot) -> None:
         """Remember what messages about this move will need."""
         origin = self._origin_of(asked.candidate)
         rule = self._rule(decision.rule) if decision is not None else None

@@ -17,6 +17,7 @@ from offloader.model import (
     Attempt,
     Candidate,
     Capacity,
+    Corrections,
     Job,
     Move,
     MoveState,
@@ -96,9 +97,23 @@ class Observer:
     """Builds snapshots."""
 
     def __init__(
-        self, measure: Measure, read_processes: ReadProcesses, journal: Journalled, kept: Kept = lambda _: {}
+        self,
+        measure: Measure,
+        read_processes: ReadProcesses,
+        journal: Journalled,
+        kept: Kept = lambda _: {},
+        corrections: Callable[[], Corrections] = dict,
     ) -> None:
-        """Args: measure: adapters.gather.gather with its source bound; read_processes: of this machine, the head."""
+        """An observer of this machine.
+
+        Args:
+            measure: adapters.gather.gather with its source bound.
+            read_processes: of this machine, the head.
+            journal: what was done before.
+            kept: what owners keep here.
+            corrections: what earlier moves say of estimates.
+        """
+        self._corrections = corrections
         self._kept = kept
         self._measure = measure
         self._read = read_processes
@@ -186,6 +201,7 @@ class Observer:
             quarantined=quarantine.names_in_force(self._journal.setting(quarantine.SETTING), now),
             frozen_load=self._frozen_load(setup, measured, known),
             memory_stall=measured.memory_stalls.get(setup.policy.head),
+            corrections=self._corrections(),
         )
 
     def _frozen_load(self, setup: Setup, measured: Measured, moves: tuple[Move, ...]) -> dict[Resource, float]:

@@ -16,6 +16,7 @@ from offloader.adapters.journal.reading import open_read_only
 from offloader.daemon.assembly import load_setup, make_observer, metrics_source
 from offloader.daemon.controller import View
 from offloader.daemon.documents import move_document
+from offloader.daemon.experience import Experience
 from offloader.daemon.explaining import gone, not_yours, process_told
 from offloader.daemon.keeps import Keeps
 from offloader.daemon.mending import Place
@@ -30,7 +31,7 @@ from offloader.daemon.why_documents import cluster_document, move_why_document
 from offloader.engine.plan import plan
 from offloader.engine.schema import EngineState
 from offloader.errors import JournalError, NotFound
-from offloader.model import Attempt, Capacity, Job, Move, Obstacle, Snapshot, Toggles
+from offloader.model import Attempt, Capacity, Job, Move, Obstacle, Receipt, Snapshot, Toggles
 from offloader.strategies import STRATEGIES
 
 __all__ = ["scan_without_controller", "why_without_controller"]
@@ -104,7 +105,7 @@ async def _looking(setup: Setup) -> AsyncIterator[_Look]:
     source = metrics_source(setup.cluster)
     try:
         with _journal(setup.cluster.controller.state_dir) as journal:
-            yield _Look(setup, make_observer(source, journal, Keeps(journal, time.time)), journal)
+            yield _Look(setup, make_observer(source, journal, Keeps(journal, time.time), Experience(journal)), journal)
     finally:
         await source.close()
 
@@ -162,6 +163,11 @@ class _NoJournal:
         """None."""
         _ = move_id, key
         return None
+
+    def receipts(self, *, limit: int = 200) -> tuple[Receipt, ...]:
+        """None."""
+        _ = limit
+        return ()
 
     def followed_jobs(self) -> tuple[Job, ...]:
         """None."""
