@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from offloader.cli import render, screens
+from offloader.cli import receipts, render, screens
 from offloader.cli.mine import show_mine
 from offloader.cli.render import Column
 from offloader.cli.session import client, format_option, run
@@ -177,6 +177,9 @@ def show_move(move: Document) -> None:
         why = render.clean(" ".join(filter(None, (step["reason"], step["detail"]))))
         words, told = ("" if why == told else why), why
         click.echo(f"{step['t'] - steps[0]['t']:8.2f} s  {screens.state_style(step['event'])}  {words}".rstrip())
+    if move.get("receipt"):
+        _title("RECEIPT")
+        receipts.show_receipt(move["receipt"])
     attempts = move.get("attempts", ())
     if attempts:
         click.echo()
