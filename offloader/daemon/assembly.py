@@ -53,6 +53,7 @@ from offloader.errors import ConfigError
 from offloader.jobs.ids import UlidFactory
 from offloader.model import Job, Move, MoveState, Reason, Role
 from offloader.moves.agent import Agent
+from offloader.moves.incidents import Incident
 from offloader.moves.mover import Mover
 from offloader.moves.plan import MoveNode, Timings
 from offloader.moves.preflight import Preflight
@@ -154,7 +155,7 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
                 on_transition=hooks.transition,
                 newcomers=NewcomerSource(),
                 placer=Placing(lambda: hooks.controller),
-                on_incident=incidents,
+                on_incident=partial(hooks.incident, incidents),
             )
             acting = _mover(tools, cluster, hooks, stack)
         parts = Parts(
@@ -211,6 +212,12 @@ class _Hooks:
         if self.receipts is not None:
             self.receipts.finished()
 
+    def incident(self, log: IncidentLog, incident: Incident) -> None:
+        """For people; for the receipt of its move."""
+        log(incident)
+        if self.receipts is not None:
+            self.receipts.incident(incident)
+
     def told(self, channel: str, kind: str, outcome: str) -> None:
         """For metrics."""
         if self.metrics is not None:
@@ -256,7 +263,7 @@ def _wired(
         hooks.owners = Owners(controller, post, origin_of)
         controller.on_tick(hooks.owners.ticked)
         controller.on_begun(hooks.owners.begun)
-    receipts = Receipts(controller, experience, metrics.receipt)
+    receipts = Receipts(controller, experience, metrics.receipt, metrics.lost)
     controller.on_begun(receipts.begun)
     hooks.metrics, hooks.controller, hooks.receipts = metrics, controller, receipts
     desk = Desk(controller, ticker, permissions, trouble, reloader.reload)

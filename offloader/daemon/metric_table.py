@@ -167,6 +167,11 @@ _ALL: Final = (
         "Work that a completed move lost, in seconds of it; only where that is exactly known.",
         "histogram_quantile(0.9, sum by (strategy, le) (increase(grid_offloader_move_work_lost_seconds_bucket[7d])))",
     ),
+    _histogram(
+        "later_work_lost_seconds",
+        ("strategy",),
+        "Work that a moved job lost later, when its worker died; strategy is its move's, a bound counts as it is.",
+    ),
     _histogram("move_bytes", ("strategy",), "State of the job that a completed move carried over.", unit="bytes"),
     _histogram("tick_seconds", (), "How long ticks took."),
 )

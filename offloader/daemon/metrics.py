@@ -21,7 +21,7 @@ from offloader.daemon.metric_table import METRICS, PREFIX, Declared
 from offloader.daemon.problems import Trouble
 from offloader.engine.evaluate import relief_for, threshold_for
 from offloader.engine.schema import RulePhase
-from offloader.model import Attempt, Job, JobState, Mode, Move, MoveState, Receipt, Truth
+from offloader.model import Attempt, Job, JobState, Loss, Mode, Move, MoveState, Receipt, Truth
 
 __all__ = ["Metrics"]
 
@@ -46,6 +46,7 @@ class Metrics:
         self._move_seconds = self._histogram("move_seconds", _MOVE_BUCKETS)
         self._downtime = self._histogram("move_downtime_seconds", _MOVE_BUCKETS)
         self._work_lost = self._histogram("move_work_lost_seconds", _WORK_BUCKETS)
+        self._later = self._histogram("later_work_lost_seconds", _WORK_BUCKETS)
         self._bytes = self._histogram("move_bytes", _BYTE_BUCKETS)
         self._owners_told = self._counter("owner_messages_total")
         self._tick_seconds = self._histogram("tick_seconds", _TICK_BUCKETS)
@@ -99,6 +100,11 @@ class Metrics:
         for histogram, figure in ((self._work_lost, receipt.work_lost_s), (self._bytes, receipt.bytes_moved)):
             if figure.value is not None and not figure.at_most:
                 histogram.labels(receipt.strategy.value).observe(figure.value)
+
+    def lost(self, move: Move, loss: Loss) -> None:
+        """A job lost work after that move."""
+        if loss.work_lost_s.value is not None:
+            self._later.labels(move.strategy.value).observe(loss.work_lost_s.value)
 
 
 class _Views(Collector):

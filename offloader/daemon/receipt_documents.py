@@ -8,7 +8,7 @@ from typing import Any
 from offloader.daemon.documents import reading_document
 from offloader.model import Figure, Loss, Reading, Receipt, Resource
 
-__all__ = ["receipt_document", "receipt_sentence"]
+__all__ = ["loss_document", "loss_sentence", "receipt_document", "receipt_sentence"]
 
 Document = dict[str, Any]
 
@@ -45,7 +45,7 @@ def receipt_document(receipt: Receipt, *, losses: Sequence[Loss] = (), due_t: fl
             },
         },
         "steps": [{"state": state.value, "s": _rounded(seconds)} for state, seconds in receipt.steps],
-        "later_losses": [_loss(loss) for loss in losses],
+        "later_losses": [loss_document(loss) for loss in losses],
     }
 
 
@@ -56,6 +56,25 @@ def receipt_sentence(receipt: Receipt) -> str:
     worth = ", ".join(_change(receipt, resource) for resource in receipt.decided.before.readings)
     brought = f"; {worth} of {receipt.source}" if receipt.after is not None and worth else ""
     return f"receipt of {receipt.move} ({receipt.strategy}, {receipt.outcome}): {cost}{brought}"
+
+
+def loss_document(loss: Loss) -> Document:
+    """Work that was lost after a move."""
+    return {
+        "epoch": loss.epoch,
+        "node": loss.node,
+        "t": loss.t,
+        "work_lost_s": _figure(loss.work_lost_s),
+        "since": loss.since or None,
+        "again_on": loss.again,
+    }
+
+
+def loss_sentence(move_id: str, loss: Loss) -> str:
+    """One line for the event log."""
+    since = f" since its last {loss.since}" if loss.since == "checkpoint" else ""
+    again = f", goes on on {loss.again}" if loss.again is not None else ""
+    return f"{move_id}: its attempt {loss.epoch} on {loss.node} lost {_seconds(loss.work_lost_s)} of work{since}{again}"
 
 
 def _rule(receipt: Receipt) -> Document | None:
@@ -103,17 +122,6 @@ def _relieved(receipt: Receipt, resource: Resource) -> float | None:
     if before is None or after is None or before.value is None or after.value is None:
         return None
     return before.value - after.value
-
-
-def _loss(loss: Loss) -> Document:
-    return {
-        "epoch": loss.epoch,
-        "node": loss.node,
-        "t": loss.t,
-        "work_lost_s": _figure(loss.work_lost_s),
-        "since": loss.since or None,
-        "again_on": loss.again,
-    }
 
 
 def _figure(figure: Figure, expected: float | None = None) -> Document:

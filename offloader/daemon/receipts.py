@@ -13,13 +13,14 @@ from collections.abc import Callable
 from offloader.daemon.controller import Controller
 from offloader.daemon.experience import Experience
 from offloader.daemon.outcomes import Due, beside, decided_of, due_of, outcome, record_of
-from offloader.daemon.receipt_documents import receipt_document, receipt_sentence
+from offloader.daemon.receipt_documents import loss_document, loss_sentence, receipt_document, receipt_sentence
 from offloader.errors import JournalError
 from offloader.jobs.events import Event, EventKind
-from offloader.jobs.receipt import compose, settled
+from offloader.jobs.receipt import compose, later_losses, settled
 from offloader.jobs.receipt_json import decided_document, decided_from
 from offloader.jobs.store import DECIDED
-from offloader.model import Decision, Move, Pressures, Reason, Receipt, Snapshot
+from offloader.model import Decision, Loss, Move, Pressures, Reason, Receipt, Snapshot
+from offloader.moves.incidents import Incident, IncidentKind
 from offloader.moves.plan import MovePlan
 
 __all__ = ["Receipts"]
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 _ANSWER_S = 3600.0
 """For so long a Prometheus that gives no answer is asked again: what it recorded it tells later as well."""
 
+_PATIENT_S = 120.0
 _AGAIN_S, _OFTEN_S = 15.0, 60.0
 _DEAF = frozenset({Reason.QUERY_FAILED, Reason.WARNINGS})
 """Readings that say something of Prometheus now, nothing of the moment that it was asked for."""
@@ -37,11 +39,18 @@ _DEAF = frozenset({Reason.QUERY_FAILED, Reason.WARNINGS})
 class Receipts:
     """Listens to the controller and the mover, and writes every receipt when it is due."""
 
-    def __init__(self, controller: Controller, experience: Experience, written: Callable[[Receipt], None]) -> None:
-        """Args: written: told of every receipt, once."""
+    def __init__(
+        self,
+        controller: Controller,
+        experience: Experience,
+        written: Callable[[Receipt], None],
+        lost: Callable[[Move, Loss], None],
+    ) -> None:
+        """Args: written: told of every receipt, once; lost: of every loss after a move."""
         self._controller = controller
         self._experience = experience
         self._written = written
+        self._lost = lost
         self._new = asyncio.Event()
 
     def begun(self, move: Move, asked: MovePlan, decision: Decision | None, snapshot: Snapshot) -> None:
@@ -55,6 +64,23 @@ class Receipts:
     def finished(self) -> None:
         """A move is over: there is a receipt to write."""
         self._new.set()
+
+    def incident(self, incident: Incident) -> None:
+        """A moved job was started again, or is lost: say what of its work that cost."""
+        if incident.kind not in (IncidentKind.RELAUNCHED, IncidentKind.LOST):
+            return
+        parts = self._controller.parts
+        try:
+            move, job = parts.store.move(incident.move), parts.store.job(incident.job)
+            losses = later_losses(record_of(parts.store, move), job) if move is not None and job is not None else ()
+        except JournalError as error:
+            log.warning("what was lost is not told: %s", error)
+            return
+        if move is not None and losses:
+            newest = losses[-1]
+            words, data = loss_sentence(move.id, newest), {"later_loss": loss_document(newest)}
+            parts.decisions.told(EventKind.MOVE, move.id, words, parts.clock.time(), data=data)
+            self._lost(move, newest)
 
     async def run(self) -> None:
         """For ever: write what is due, wait for what comes."""
@@ -112,7 +138,7 @@ class Receipts:
                 return t - now
             seen = outcome(await parts.observer.measure_past(setup, t), t, move, due, setup)
             if _deaf(seen) and now < due.looks[0] + _ANSWER_S:
-                return _AGAIN_S
+                return _AGAIN_S if now < due.looks[0] + _PATIENT_S else _OFTEN_S
             if settled(seen) or t == last:
                 return seen
         raise AssertionError("unreachable: the last look is taken as it is")

@@ -6,7 +6,7 @@ import receipts
 from offloader.daemon.metrics import Metrics
 from offloader.daemon.problems import Trouble
 from offloader.daemon.ticker import Beat
-from offloader.model import Correction, Figure, MoveState, ProcessClass, StrategyName
+from offloader.model import Correction, Figure, Loss, MoveState, ProcessClass, StrategyName
 
 from .controller_world import World
 
@@ -42,6 +42,12 @@ def test_work_lost_and_bytes_are_counted_by_strategy(metrics: Metrics) -> None:
 def test_what_is_not_known_is_not_counted(metrics: Metrics, changes) -> None:
     metrics.receipt(receipts.receipt(**changes))
     assert samples(metrics, "move_work_lost_seconds_count") == {}
+
+
+def test_what_jobs_lose_later_is_counted_where_it_is_known(metrics: Metrics) -> None:
+    for figure in (Figure(80.0, "a bound", at_most=True), Figure(None, "?")):
+        metrics.lost(receipts.move(), Loss(1, "gpu1", receipts.T, figure, "start", None))
+    assert samples(metrics, "later_work_lost_seconds_sum") == {'{strategy="restart"}': 80.0}
 
 
 def test_standing_still_is_counted_when_the_move_is_done(metrics: Metrics) -> None:

@@ -26,6 +26,7 @@ from offloader.model import (
     Reason,
     Resource,
 )
+from offloader.moves.incidents import Incident, IncidentKind
 
 from .controller_world import ALICE, RULE, World
 
@@ -44,6 +45,7 @@ class Desk:
         self.problem: Reason | None = None
         self.age_s = 1.0
         self.written: list[str] = []
+        self.lost: list[tuple] = []
         world.setup = replace(world.setup, look_backs=LOOK_BACKS)
         self.start()
 
@@ -54,7 +56,12 @@ class Desk:
         world.controller = world.make()
         observer = Observer(self.measure, world.read, world.journal, corrections=self.experience)
         world.controller.parts = replace(world.controller.parts, observer=observer)
-        self.receipts = Receipts(world.controller, self.experience, lambda one: self.written.append(one.move))
+        self.receipts = Receipts(
+            world.controller,
+            self.experience,
+            lambda one: self.written.append(one.move),
+            lambda *one: self.lost.append(one),
+        )
         world.controller.on_begun(self.receipts.begun)
         world.desk._controller = world.controller
         world.desk._manual._controller = world.controller
@@ -141,8 +148,7 @@ async def test_a_controller_that_was_away_completes_it_with_what_prometheus_show
 async def test_while_prometheus_does_not_answer_it_waits_and_loses_nothing(desk: Desk) -> None:
     move = await desk.moved()
     desk.problem = Reason.QUERY_FAILED
-    for _ in range(3):
-        assert await desk.later(60) == 15.0
+    assert [await desk.later(60) for _ in range(4)] == [15.0, 15.0, 60.0, 60.0]
     assert desk.receipt(move) is None
     desk.problem = None
     await desk.later(60)
@@ -324,6 +330,27 @@ async def test_what_the_job_lost_since_is_added_to_it(desk: Desk) -> None:
     )
     store.save_job(replace(store.job(move.job), state=JobState.LOST))
     assert desk.receipt(move).steps, "what was written stays as it is"
+
+
+@pytest.mark.parametrize(("kind", "again"), [(IncidentKind.RELAUNCHED, "gpu2"), (IncidentKind.LOST, None)])
+async def test_a_loss_is_told_when_it_is_known_and_other_incidents_are_not_taken_for_one(
+    desk: Desk, kind, again
+) -> None:
+    move = await desk.moved()
+    store, now = desk.world.journal, desk.world.clock.now
+    vanished = Attempt(move.job, 1, "gpu1", "ray", None, 7, AttemptState.ENDED, now, now + 80)
+    store.save_attempt(vanished)
+    if again is not None:
+        store.save_attempt(Attempt(move.job, 2, again, "ray", None, 8, AttemptState.RUNNING, now + 90))
+    else:
+        store.save_job(replace(store.job(move.job), state=JobState.LOST))
+    desk.receipts.incident(Incident(IncidentKind.OUT_OF_REACH, move.job, move.id, "no answer"))
+    assert desk.lost == []
+    desk.receipts.incident(Incident(kind, move.job, move.id, "what happened"))
+    [(of, loss)] = desk.lost
+    assert (of.id, loss.work_lost_s.value, loss.again) == (move.id, 80.0, again)
+    [event] = [one for one in store.events() if "later_loss" in one.data]
+    assert event.message.startswith(f"{move.id}: its attempt 1 on gpu1 lost at most 80.0 s of work")
 
 
 async def test_a_move_of_a_version_without_receipts_has_none(desk: Desk) -> None:
