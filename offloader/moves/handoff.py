@@ -204,7 +204,7 @@ class Handoff(InFlight):
     def _commit_to_owning(self) -> None:
         self._doing = "passing ownership"
         self._may_go_on()
-        self.to(MoveState.OWNING)
+        self.to(MoveState.OWNING, downtime_s=self._downtime_s)
         self._irrevocable = True
 
     async def _finish(self) -> None:
@@ -230,7 +230,7 @@ class Handoff(InFlight):
         if not owned:
             await self._again(self.guard.unhold)
             raise Stopped(Reason.LINK_LOST, "the successor had given up before ownership could pass")
-        await self._surely(MoveState.OWNED, downtime_s=self._downtime_s)
+        await self._surely(MoveState.OWNED)
 
     async def _holding(self) -> bool:
         if self.guard.state == "holding":
