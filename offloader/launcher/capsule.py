@@ -77,6 +77,7 @@ class Capsule:
     image: Image
     env_add: Mapping[str, str]  # MIGRATED_FROM_PID and so on, and what the user asked for
     redirect_output: bool = False
+    outputs_apart: bool = False  # what goes to a log: standard error into one of its own
     pass_env: tuple[str, ...] = ()
     shared: SharedDevices = frozenset()
     staged: tuple[bytes, ...] = ()  # directories of the source that are copied to this node
@@ -121,6 +122,7 @@ def load(document: Document) -> Capsule:
         image=_image(process),
         env_add=added,
         redirect_output=reader.get("redirect_output", bool, False),
+        outputs_apart=reader.get("outputs_apart", bool, False),
         pass_env=passed,
         shared=reader.convert("shared", reader.get("shared", list, []), _device_pairs),
         staged=reader.convert("staged", reader.get("staged", list, []), _directories),

@@ -1,7 +1,8 @@
-"""`log DIR [--offset N] [--follow] [--stream 1|2]`: an attempt's output as raw bytes on stdout.
+"""`log DIR [--offset N] [--follow] [--stream 1|2] [--packed]`: an attempt's output as raw bytes on stdout.
 
-Offsets count from where this attempt's output begins. A file that the job writes itself is opened with its owner's
-rights: whatever its path leads to, only what the owner could read comes out.
+With `--packed` each piece is a line of base64: what travels in lines arrives byte for byte, and at once. Offsets count
+from where this attempt's output begins. A file that the job writes itself is opened with its owner's rights: whatever
+its path leads to, only what the owner could read comes out.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from . import proc
 from .durable import read_json
 from .errors import LauncherError
 from .output import NAME
-from .wire import Document, unpack_bytes
+from .wire import Document, pack_bytes, unpack_bytes
 
 __all__ = ["main"]
 
@@ -42,6 +43,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--offset", type=int, default=0)
     parser.add_argument("--follow", action="store_true")
     parser.add_argument("--stream", choices=("1", "2"), default="1")
+    parser.add_argument("--packed", action="store_true")
     options = parser.parse_args(arguments)
     state = read_json(options.directory / "state.json")
     if state is None:
@@ -51,7 +53,7 @@ def main(arguments: list[str]) -> None:
     while True:
         # Asked before reading: what was written before the end is then surely read.
         over = not options.follow or _ended(options.directory)
-        _copy(descriptor)
+        _copy(descriptor, packed=options.packed)
         if over:
             return
         select.select([], [], [], _LOOK_S)
@@ -61,7 +63,7 @@ def _open(directory: Path, state: Document, stream: str) -> tuple[int, int]:
     place = (state.get("log") or {}).get(stream) or {"path": None, "offset": 0}
     try:
         if place["path"] is None:
-            return os.open(directory / NAME, os.O_RDONLY | os.O_NOFOLLOW), 0
+            return os.open(directory / place.get("name", NAME), os.O_RDONLY | os.O_NOFOLLOW), 0
         with _as_owner(int(state["uid"])):
             descriptor = os.open(unpack_bytes(place["path"]), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         return descriptor, int(place["offset"])
@@ -88,13 +90,13 @@ def _as_owner(uid: int) -> Iterator[None]:
         os.setgroups(groups)
 
 
-def _copy(descriptor: int) -> None:
+def _copy(descriptor: int, *, packed: bool) -> None:
     while True:
         data = os.read(descriptor, _CHUNK)
         if not data:
             sys.stdout.buffer.flush()
             return
-        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.write(pack_bytes(data).encode("ascii") + b"\n" if packed else data)
 
 
 def _ended(directory: Path) -> bool:

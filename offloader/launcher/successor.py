@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from . import environment, owner, stdio
+from . import environment, output, owner, stdio
 from .capsule import Capsule, Image
 from .kernel import die_with_parent
 
@@ -40,11 +40,12 @@ def launch(capsule: Capsule, log: int) -> Launched:
         raise OSError(0, problems[0].seen)
     variables = environment.build(capsule.image.environ, capsule.env_add, capsule.pass_env, os.environb)
     variables[b"OFFLOADING_TASK_ID"] = os.fsencode(capsule.task)
-    reading, writing = os.pipe()
-    parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        _Child(capsule.image, openings, variables, log, writing, parent).run()
+    with output.errors_log(log, capsule) as errors:
+        reading, writing = os.pipe()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            _Child(capsule.image, openings, variables, (log, errors), writing, parent).run()
     os.close(writing)
     os.set_blocking(reading, False)
     return Launched(pid, reading)
@@ -66,7 +67,7 @@ class _Child:
     _image: Image
     _openings: dict[int, stdio.Opening]
     _variables: dict[bytes, bytes]
-    _log: int
+    _logs: tuple[int, int]  # for standard output, for standard error
     _report: int
     _parent: int
 
@@ -149,7 +150,7 @@ class _Child:
         if opening.how == "closed":
             return None
         if opening.how == "log":
-            return self._log
+            return self._logs[number - 1]
         if opening.how == "file":
             return _above_streams(os.open(opening.path, opening.flags))
         return _above_streams(os.open("/dev/null", os.O_RDONLY if number == 0 else os.O_WRONLY))

@@ -1,5 +1,6 @@
 """The short verbs: link, status, fence, log, version, and the file that they are packed into."""
 
+import base64
 import hashlib
 import json
 import os
@@ -174,6 +175,22 @@ def test_log_follows_until_the_job_ends(bench):
     started = time.monotonic()
     assert _output(bench, directory, "--follow") == b"0\n1\n2\n3\n4\nend\n"
     assert time.monotonic() - started < 15
+
+
+def test_outputs_that_are_kept_apart_are_read_apart_and_byte_for_byte(bench, eventually):
+    """`outputs_apart`: errors have a log of their own; `--packed` changes no byte, not even a last line without end."""
+    program = (
+        "import os, sys, time\nup()\nif os.environ.get('TARGET_NODE'):\n"
+        "  os.write(1, b'out\\xff no end'); os.write(2, b'err\\n'); sys.exit()\ntime.sleep(1000)"
+    )
+    original = bench.python(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    capsule = bench.capsule(original.pid, env_add={"TARGET_NODE": "x"}, outputs_apart=True)
+    *_, directory, _ = bench.owned(capsule)
+    assert eventually(lambda: _output(bench, directory)) == b"out\xff no end"
+    assert eventually(lambda: _output(bench, directory, "--stream", 2)) == b"err\n"
+    packed = _output(bench, directory, "--packed", "--offset", 1)
+    assert b"".join(map(base64.b64decode, packed.splitlines())) == b"ut\xff no end"
+    assert (directory / "errors.log").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.root
