@@ -151,13 +151,14 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
                 forbidden=partial(_forbidden, (switches.forbidden, keeps.forbidden)),
                 preflight=preflight,
                 staging=staging,
+                head=cluster.head.name,
                 timings=Timings(history_s=cluster.controller.history_s),
                 on_transition=hooks.transition,
                 newcomers=NewcomerSource(),
                 placer=Placing(lambda: hooks.controller),
                 on_incident=partial(hooks.incident, incidents),
             )
-            acting = _mover(tools, cluster, hooks, stack)
+            acting = _mover(tools, hooks, stack)
         parts = Parts(
             store=journal,
             clock=clock,
@@ -270,15 +271,15 @@ def _wired(
     return Assembled(setup, controller, ticker, desk, metrics, reloader, receipts, stack)
 
 
-def _mover(tools: Tools, cluster: Cluster, hooks: _Hooks, stack: AsyncExitStack) -> Mover:
-    mover = Mover(tools, head=cluster.head.name, new_id=UlidFactory(tools.clock.time, os.urandom))
+def _mover(tools: Tools, hooks: _Hooks, stack: AsyncExitStack) -> Mover:
+    mover = Mover(tools, new_id=UlidFactory(tools.clock.time, os.urandom))
     mover.on_finished(hooks.finished)
     mover.on_job_ended(hooks.job_ended)
     stack.push_async_callback(mover.close)
     return mover
 
 
-def _forbidden(asked: Iterable[Forbidden], move: Move) -> tuple[Reason, str] | None:
+def _forbidden(asked: Iterable[Forbidden], move: Move | None) -> tuple[Reason, str] | None:
     """The first that forbids it."""
     return next((answer for one in asked if (answer := one(move)) is not None), None)
 

@@ -79,8 +79,10 @@ class Keeps:
         if left != self._keeps:
             self._store(left)
 
-    def forbidden(self, move: Move) -> tuple[Reason, str] | None:
+    def forbidden(self, move: Move | None) -> tuple[Reason, str] | None:
         """Asked before every irreversible step of a move: a kept job is not moved automatically."""
+        if move is None:
+            return None
         key = identity_key(move.identity)
         if move.automatic and any(key in one.processes for one in self.active()):
             return Reason.KEPT, "its owner keeps it here"

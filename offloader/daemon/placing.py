@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from offloader.daemon.controller import Controller
 from offloader.engine.evaluate import stale_after_s
-from offloader.engine.place import place
+from offloader.engine.place import place, place_on
 from offloader.engine.schema import Target
 from offloader.model import Capacity, Obstacle, Reason
 from offloader.moves.tools import Place
@@ -33,8 +33,10 @@ class Placing:
         """Args: controller: once there is one."""
         self._controller = controller
 
-    def __call__(self, source: str, usage: Capacity, needs: Capacity, *, avoid: frozenset[str]) -> Place | Obstacle:
-        """A worker outside `avoid` where one has room, else any; else what is in the way."""
+    def __call__(
+        self, source: str, usage: Capacity, needs: Capacity, *, avoid: frozenset[str], only: str | None = None
+    ) -> Place | Obstacle:
+        """A worker outside `avoid` where one has room, else any, and with `only` that one; else what is in the way."""
         controller = self._controller()
         view = controller.view if controller is not None else None
         if controller is None or view is None:
@@ -46,6 +48,9 @@ class Placing:
         nodes, policy = view.snapshot.nodes, controller.setup.policy
         limit = stale_after_s(policy, view.snapshot.scrape_interval_s)
         reserved = controller.parts.store.reserved()
+        if only is not None:
+            in_the_way = place_on(demand, only, nodes, reserved, policy, stale_after_s=limit)
+            return in_the_way[0] if in_the_way else Place(only, nodes[only].offer or Capacity())
         others = tuple(name for name in nodes if name not in avoid and name != policy.head)
         found: Target | Obstacle = Obstacle(Reason.NO_TARGET, "there is no other worker")
         if others:

@@ -10,6 +10,7 @@ from offloader.daemon.controller import Controller, View
 from offloader.daemon.ticker import Beat
 from offloader.engine.remedies import REMEDIES
 from offloader.engine.schema import RulePhase
+from offloader.jobs.aftermath import launches
 from offloader.model import AttemptState, JobState, Mode, Move, MoveState, Reading, Reason, Role, Toggles
 from offloader.moves.incidents import IncidentKind
 
@@ -128,17 +129,20 @@ def _incident(one: Mapping[str, Any]) -> Document:
 
 
 def _jobs(controller: Controller) -> Iterator[Document]:
-    """Moved jobs that nobody can see just now, or that wait for a place to start again."""
+    """Jobs in our care that nobody can see just now, or that wait for a place to start."""
     store = controller.parts.store
     for job in store.followed_jobs():
-        attempt, move = store.attempts(job.id)[-1], store.move_of_job(job.id)
-        if move is None or not move.state.final:
+        attempts, move = store.attempts(job.id), store.move_of_job(job.id)
+        attempt = attempts[-1]
+        if move is not None and not move.state.final:
             continue
+        name = f"{job.name} of {job.user} ({move.id if move is not None else job.id})"
         if job.state is JobState.UNKNOWN:
-            text = f"{job.name} of {job.user} ({move.id}) may run on {attempt.node}, which does not answer"
+            text = f"{name} may run on {attempt.node}, which does not answer"
             yield _problem(Reason.TARGET_DOWN, text, f"bring {attempt.node} back, or boot it: then it is clear")
         elif attempt.state is AttemptState.PENDING and not attempt.node:
-            text = f"{job.name} of {job.user} ({move.id}) is to start again and has no place"
+            again = " again" if move is not None or launches(attempts) else ""
+            text = f"{name} is to start{again} and has no place"
             yield _problem(Reason.NO_TARGET, text, REMEDIES.get(Reason.NO_TARGET, ""))
 
 

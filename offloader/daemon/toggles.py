@@ -89,11 +89,11 @@ class Switches:
         kept = {resource: ratio for resource, ratio in merged.items() if ratio is not None}
         self._store(replace(self._stored, thresholds=kept))
 
-    def forbidden(self, move: Move) -> tuple[Reason, str] | None:
-        """Asked before every irreversible step of a move: what forbids it now, if anything does."""
+    def forbidden(self, move: Move | None) -> tuple[Reason, str] | None:
+        """Asked before every irreversible step of a move: what forbids it now, if anything does. None: of a `run`."""
         if killed(self._file):
             return Reason.KILL_SWITCH, f"the kill-switch {self._file} is there"
-        if move.automatic and self._stored.ceiling is not Mode.AUTO:
+        if move is not None and move.automatic and self._stored.ceiling is not Mode.AUTO:
             return Reason.DISABLED, f"the ceiling is {self._stored.ceiling}: automatic moves are off"
         return None
 

@@ -21,6 +21,7 @@ EARLY_S = 600.0
 """A job that fails so soon after it was started elsewhere may have failed for being elsewhere."""
 
 _LAUNCHES = 3  # the hand-off's own one, and two more
+_FIRST_TRIES = 3  # of a job that `run` was to start: somebody waits for its first word
 _TRIES = 10  # launches in a row that brought nothing to life; with the pauses between them about half an hour
 _ASKED_TO_END = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 
@@ -55,7 +56,8 @@ class Circumstances:
     """What the step depends on besides the ending.
 
     `at_source`: it ran where its user had started it. `lived_s`: from its start to its end. `launches`, `tries`: see
-    there. `capsule`: whether there is something to start it from.
+    there. `capsule`: whether there is something to start it from. `original`: whether its user had started it at a
+    source (False: `run` did elsewhere: what it does there is its own result, and before it ran nothing can be lost).
     """
 
     at_source: bool
@@ -64,6 +66,7 @@ class Circumstances:
     launches: int
     tries: int
     capsule: bool
+    original: bool = True
 
 
 def following(ending: Ending, seen: Circumstances) -> Step:
@@ -77,13 +80,14 @@ def following(ending: Ending, seen: Circumstances) -> Step:
         case Ending.TERMINATED:
             return Step.FAIL
         case Ending.FAILED:
-            early = not seen.at_source and seen.lived_s < EARLY_S
+            early = seen.original and not seen.at_source and seen.lived_s < EARLY_S
             return Step.AGAIN_AT_SOURCE if early and seen.capsule else Step.FAIL
         case Ending.VANISHED:
             allowed = seen.restart_safe and seen.capsule and seen.launches < _LAUNCHES
             return again if allowed else Step.LOSE
         case Ending.NOT_STARTED | Ending.SAVED:
-            return again if seen.capsule and seen.tries < _TRIES else Step.LOSE
+            most, given_up = (_TRIES, Step.LOSE) if seen.original or seen.launches else (_FIRST_TRIES, Step.FAIL)
+            return again if seen.capsule and seen.tries < most else given_up
 
 
 def ending_of(completion: Completion) -> Ending:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import posixpath
@@ -126,19 +127,25 @@ class Agent:
         except TimeoutError as error:
             raise NodeUnreachable(f"{self.node.name}: launcher {verb} did not answer in time") from error
 
-    async def log(self, directory: str, *, offset: int, follow: bool) -> AsyncIterator[bytes]:
-        """An attempt's output from byte `offset` on, in lines as they come; a last one without end gets its newline.
+    async def log(self, directory: str, *, offset: int, follow: bool, stream: int = 1) -> AsyncIterator[bytes]:
+        """An attempt's output from byte `offset` on, byte for byte, as it comes. `stream`: 1 output, 2 errors.
 
         Raises: VerbFailed (it has none), NodeUnreachable.
         """
         await self.verb("status", directory)
-        options = ("--offset", str(offset), *(("--follow",) if follow else ()))
+        options = ("--packed", "--offset", str(offset), "--stream", str(stream), *(("--follow",) if follow else ()))
         channel = await self._host.open(self.argv("log", directory, *options), timeout_s=self._verb_s)
         try:
             async for line in channel.lines():
-                yield line + b"\n"
+                yield base64.b64decode(self._piece(line), validate=True)
         finally:
             await channel.close()
+
+    def _piece(self, line: bytes) -> bytes:
+        """A line of the log's; else its launcher has said why there is none. Raises VerbFailed."""
+        if line.startswith(b"{"):
+            self._answer("log", Completed(1, line, b""))
+        return line
 
     async def _place(self) -> None:
         async with self._placing:

@@ -44,8 +44,8 @@ _OVER = {
 class Custody:
     """Cares for one job whose newest attempt is ours."""
 
-    def __init__(self, job: Job, move: Move, tools: Tools, spawn: Spawn) -> None:
-        """Args: move: the job's newest one, over."""
+    def __init__(self, job: Job, move: Move | None, tools: Tools, spawn: Spawn) -> None:
+        """Args: move: the job's newest one, over; None: it was started by `run`."""
         self._ward = Ward(job, move, tools)
         self._tools = tools
         self._spawn = spawn
@@ -68,8 +68,7 @@ class Custody:
             except JournalError as error:  # everything above goes on from what the journal says: once more
                 log.warning("%s waits for the journal: %s", self._ward.job.id, error)
                 await self._tools.clock.sleep(self._tools.timings.retry_s)
-        move = self._ward.move.id
-        await surely(self._tools, f"the end of {move}'s job", self._tools.store.release, move)
+        await surely(self._tools, f"the end of {self._ward.name}", self._tools.store.release, self._ward.id)
         return self._ward.job
 
     async def stop(self) -> None:
@@ -102,7 +101,7 @@ class Custody:
         self._follower = Follower(attempt, self._tools, self._on_reach)
         try:
             if self._ward.cancelled:
-                self._spawn(self.stop(), f"stop {self._ward.move.id}")
+                self._spawn(self.stop(), f"stop {self._ward.id}")
             return await self._follower.run()
         finally:
             self._follower = None
@@ -130,13 +129,16 @@ class Custody:
             job = replace(self._ward.job, state=_OVER[step], completion=ended.completion)
         else:
             job = replace(self._ward.job, state=JobState.RUNNING)
-            backend = LOCAL if step is Step.AGAIN_AT_SOURCE else self._ward.move.backend
+            backend = LOCAL if step is Step.AGAIN_AT_SOURCE else self._backend()
             written.append(Attempt(job.id, over.epoch + 1, "", backend, None, None, AttemptState.PENDING, now))
         await surely(self._tools, f"{job.id} {ended.ending}", self._tools.store.settle, job, written)
         self._ward.job = job
         if job.state not in (*_OPEN, JobState.LOST):
             self._tools.capsules.drop(job.id)
         self._tell(over, ended, step, origin)
+
+    def _backend(self) -> str:
+        return self._ward.move.backend if self._ward.move is not None else self._ward.attempts()[0].backend
 
     def _following(self, over: Attempt, ended: Ended) -> Step:
         if self._ward.cancelled and ended.ending is not Ending.SUCCEEDED:
@@ -150,6 +152,7 @@ class Custody:
             launches=launches(attempts),
             tries=tries(attempts),
             capsule=self._tools.capsules.get(self._ward.job.id) is not None,
+            original=self._ward.move is not None,
         )
         return following(ended.ending, seen)
 
@@ -161,6 +164,8 @@ class Custody:
         elif ended.ending is Ending.FAILED and step is Step.AGAIN_AT_SOURCE:
             words = f"{self._ward.name} {how}, soon after it was started there: it starts again at its source"
             self._ward.tell(IncidentKind.FAILED_EARLY, words, quarantine=origin.name if origin else None)
+        elif ended.ending is Ending.NOT_STARTED and step is Step.FAIL:
+            self._ward.tell(IncidentKind.NOT_STARTED, f"{self._ward.name} never ran: {ended.detail}")
         else:
             log.info("%s %s: %s", self._ward.name, how, step)
 

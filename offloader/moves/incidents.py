@@ -19,6 +19,7 @@ class IncidentKind(StrEnum):
     NO_PLACE = "no_place"  # it is to be started again, and no worker can take it
     UNCOLLECTED = "uncollected"  # it has ended, and its results cannot be brought back yet
     CONFLICTS = "conflicts"  # files had changed at the source: its results lie beside them
+    NOT_STARTED = "not_started"  # `run` accepted it, and no worker brought it to life
     RESPAWNED = "respawned"  # something at the source has started the original's command again
 
 
@@ -26,7 +27,8 @@ class IncidentKind(StrEnum):
 class Incident:
     """One of them. `detail` is shown to everybody: neither argv nor directories.
 
-    `quarantine`: the name (user:comm) that no rule is to move for a while, if any.
+    `move`: what people type to mean it: its move's id, or the job's own where it never moved. `quarantine`: the name
+    (user:comm) that no rule is to move for a while, if any.
     """
 
     kind: IncidentKind

@@ -28,9 +28,8 @@ _ALL = 1_000_000
 class Mover:
     """Starts, follows, cancels and recovers moves; each runs as a task of its own beside the ticks."""
 
-    def __init__(self, tools: Tools, *, head: str, new_id: UlidFactory) -> None:
+    def __init__(self, tools: Tools, *, new_id: UlidFactory) -> None:
         self._tools = tools
-        self._head = head
         self._new_id = new_id
         self._handoffs: dict[str, Handoff] = {}
         self._custodies: dict[str, Custody] = {}
@@ -110,7 +109,9 @@ class Mover:
                 self._spawn(self._carry(handoff, handoff.resume), f"recover {move.id}")
         for job in await surely(self._tools, "recovery", store.followed_jobs):
             last = await surely(self._tools, "recovery", store.move_of_job, job.id)
-            if last is not None and last.state.final:
+            if last is None:
+                self._take(job, None)
+            elif last.state.final:
                 await self._settle(last)
                 await surely(self._tools, "recovery", store.release, last.id)
         lately = self._tools.clock.time() - self._tools.timings.respawn_s
@@ -209,20 +210,24 @@ class Mover:
         now_so = settled(move, job, attempts, now)
         await surely(self._tools, f"the end of {move.id}", store.settle, now_so.job, now_so.changed)
         if now_so.cared_for:
-            custody = Custody(now_so.job, move, self._tools, self._spawn)
-            self._custodies[job.id] = custody
-            self._spawn(self._care(custody, move), f"follow {move.id}")
+            self._take(now_so.job, move)
         elif now_so.job.state is JobState.UNKNOWN:
             self._tools.capsules.drop(job.id)
         elif now_so.job.state is JobState.LOST:
             words = f"{job.name} of {job.user} ({move.id}) is lost: {move.reason}"
             self._tools.on_incident(Incident(IncidentKind.LOST, job.id, move.id, words))
 
-    async def _care(self, custody: Custody, move: Move) -> None:
+    def _take(self, job: Job, move: Move | None) -> None:
+        """Care for it from here on."""
+        custody = Custody(job, move, self._tools, self._spawn)
+        self._custodies[job.id] = custody
+        self._spawn(self._care(custody, job.id), f"follow {move.id if move is not None else job.id}")
+
+    async def _care(self, custody: Custody, job_id: str) -> None:
         try:
             job = await custody.run()
         finally:
-            self._custodies.pop(move.job, None)
+            self._custodies.pop(job_id, None)
         for callback in self._ended:
             callback(job)
 

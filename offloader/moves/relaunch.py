@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,15 +57,14 @@ class _Launch:
     async def prove(self, capsule: bytes) -> int | None:
         """From *placed* to *proven*; the process id. Raises STOPPERS."""
         document = renewed(capsule, self.attempt.epoch, self.attempt.node)
-        source = next(one.node for one in self.tools.store.attempts(self.attempt.job) if one.epoch == 0)
-        found = await self.tools.preflight.again(document, source, self.attempt)
+        found = await self.tools.preflight.again(document, self._source(), self.attempt)
         if found.obstacles:
             raise Stopped(found.obstacles[0].reason, "; ".join(one.seen for one in found.obstacles))
         staged = await self._carry(found.staged)
         await self.successor.place(json.dumps({**document, "shared": found.shared, "staged": staged}).encode())
         await self._begin()
         await self.successor.held(self._over)
-        settle_s = self._settle_s()
+        settle_s = self._settle_s(document)
         launched = await self.successor.go(settle_s, _nobody_to_tell)
         await self.successor.proven(settle_s)
         pid = launched.get("pid")
@@ -82,9 +81,16 @@ class _Launch:
         await carrying.catch_up(self.attempt.epoch)
         return [staged.root]
 
-    def _settle_s(self) -> float:
-        """At its source there is nothing to prove: whatever it does there is what it does."""
-        return 0.0 if self.attempt.backend == LOCAL else self.tools.strategies[StrategyName.RESTART].settle_s(0.0)
+    def _source(self) -> str:
+        """Where its user had started it, or said `run`: there its files are."""
+        attempts = self.tools.store.attempts(self.attempt.job)
+        return next((one.node for one in attempts if one.epoch == 0), self.tools.head)
+
+    def _settle_s(self, capsule: Mapping[str, Any]) -> float:
+        """There is nothing to prove at its source, nor of a job that `run` starts: what it does is what it does."""
+        if self.attempt.backend == LOCAL or not capsule["move"]:
+            return 0.0
+        return self.tools.strategies[StrategyName.RESTART].settle_s(0.0)
 
     async def _begin(self) -> None:
         agent = self.tools.agents[self.attempt.node]

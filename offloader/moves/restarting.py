@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from offloader.errors import JournalError, Refused
-from offloader.jobs.aftermath import Ending, ending_of, tries
+from offloader.jobs.aftermath import Ending, ending_of, launches, tries
 from offloader.model import Attempt, AttemptState, Capacity, Obstacle, Reason, Reservation, ReservationKind
 from offloader.moves.follow import Ended
 from offloader.moves.incidents import IncidentKind
@@ -89,14 +89,17 @@ class Restarting:
         That automatic moves are off does not: a job that moved is cared for.
         """
         if attempt.backend == LOCAL:
-            return Place(self._ward.move.source, Capacity())
-        forbidden = self._tools.forbidden(replace(self._ward.move, automatic=False))
+            return Place(self._ward.source, Capacity())
+        move = self._ward.move
+        forbidden = self._tools.forbidden(replace(move, automatic=False) if move is not None else None)
         if forbidden is not None:
             return Obstacle(*forbidden)
         origin = self._ward.origin
         if origin is None:
             return Obstacle(Reason.NO_TARGET, "what it needs is not known")
-        return self._tools.placer(self._ward.move.source, origin.usage, origin.needs, avoid=self._bad_places())
+        order = self._ward.order
+        only = order.target if order is not None else None
+        return self._tools.placer(self._ward.source, origin.usage, origin.needs, avoid=self._bad_places(), only=only)
 
     def _bad_places(self) -> frozenset[str]:
         """Where it died, and where it did not come to life since."""
@@ -116,12 +119,12 @@ class Restarting:
             id=f"{attempt.job}.{attempt.epoch}",
             node=attempt.node,
             amount=origin.needs,
-            holder=self._ward.move.id,
+            holder=self._ward.id,
             kind=ReservationKind.MOVE,
             created_t=self._tools.clock.time(),
         )
         try:
-            self._tools.store.release(self._ward.move.id)  # what an attempt before this one held
+            self._tools.store.release(self._ward.id)  # what an attempt before this one held
             self._tools.store.reserve(wanted, available)
         except Refused as error:
             return Obstacle(error.reason, str(error))
@@ -132,7 +135,8 @@ class Restarting:
     def _waits_for(self, what: str) -> None:
         if what != self._waited_for:
             self._waited_for = what
-            self._ward.tell(IncidentKind.NO_PLACE, f"{self._ward.name} is to start again and waits: {what}")
+            again = " again" if self._ward.move is not None or launches(self._ward.attempts()) else ""
+            self._ward.tell(IncidentKind.NO_PLACE, f"{self._ward.name} is to start{again} and waits: {what}")
 
     async def _owning(self, attempt: Attempt, pid: int | None) -> None:
         now = self._tools.clock.time()
@@ -143,13 +147,14 @@ class Restarting:
         await self._ward.save(replace(attempt, state=AttemptState.RUNNING))
         self._waited_for = None
         where = "at its source" if attempt.backend == LOCAL else "elsewhere"
-        self._ward.tell(IncidentKind.RELAUNCHED, f"{self._ward.name} runs again {where}, on {attempt.node}")
-        self._spawn(self._release_later(), f"release {self._ward.move.id}.{attempt.epoch}")
+        if self._ward.move is not None or launches(attempts) > 1:
+            self._ward.tell(IncidentKind.RELAUNCHED, f"{self._ward.name} runs again {where}, on {attempt.node}")
+        self._spawn(self._release_later(), f"release {self._ward.id}.{attempt.epoch}")
 
     async def _release_later(self) -> None:
         """Until Prometheus shows its load on the new node, the ledger keeps its place."""
         await self._tools.clock.sleep(self._tools.timings.reservation_lag_s)
-        await surely(self._tools, "its load shows by now", self._tools.store.release, self._ward.move.id)
+        await surely(self._tools, "its load shows by now", self._tools.store.release, self._ward.id)
 
 
 def _submission(attempt: Attempt) -> str | None:
@@ -159,4 +164,4 @@ def _submission(attempt: Attempt) -> str | None:
 def _not_started(error: NotStarted) -> Ended:
     if error.completion is not None:
         return Ended(ending_of(error.completion), error.completion, detail=error.detail)
-    return Ended(Ending.NOT_STARTED, detail=f"it could not be started again: {error}")
+    return Ended(Ending.NOT_STARTED, detail=f"it could not be started: {error}")

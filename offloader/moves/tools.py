@@ -20,8 +20,11 @@ from offloader.strategies.base import Strategy
 
 __all__ = ["Capsules", "Forbidden", "Place", "Placer", "Tools"]
 
-Forbidden = Callable[[Move], tuple[Reason, str] | None]
-"""Asked before every irreversible step: may this move still go on? (kill-switch, `auto --disable`)"""
+Forbidden = Callable[[Move | None], tuple[Reason, str] | None]
+"""Asked before every irreversible step: may this move still go on? (kill-switch, `auto --disable`)
+
+None: of a job that `run` starts, to which only what stops everything applies.
+"""
 
 
 class Capsules(Protocol):
@@ -48,13 +51,20 @@ class Place:
 class Placer(Protocol):
     """Finds a place for a job that starts again, by the engine's rules and what is known right now."""
 
-    def __call__(self, source: str, usage: Capacity, needs: Capacity, *, avoid: frozenset[str]) -> Place | Obstacle:
-        """A worker, one not in `avoid` where there is any; else what is in the way. Never `source`."""
+    def __call__(
+        self, source: str, usage: Capacity, needs: Capacity, *, avoid: frozenset[str], only: str | None = None
+    ) -> Place | Obstacle:
+        """A worker, one not in `avoid` where there is any; else what is in the way. Never `source`.
+
+        With `only` that worker or none.
+        """
 
 
-def nowhere(source: str, usage: Capacity, needs: Capacity, *, avoid: frozenset[str]) -> Place | Obstacle:
+def nowhere(
+    source: str, usage: Capacity, needs: Capacity, *, avoid: frozenset[str], only: str | None = None
+) -> Place | Obstacle:
     """The Placer of a controller that knows no worker."""
-    del source, usage, needs, avoid
+    del source, usage, needs, avoid, only
     return Obstacle(Reason.NO_TARGET, "no worker is known")
 
 
@@ -70,6 +80,7 @@ class Tools:
     capsules: Capsules
     forbidden: Forbidden
     preflight: Preflight
+    head: str
     staging: Staging | None = None  # None: working directories are never copied
     timings: Timings = field(default_factory=Timings)
     on_transition: Callable[[Move, MoveState], None] = lambda _move, _before: None

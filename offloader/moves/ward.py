@@ -6,6 +6,7 @@ import logging
 
 from offloader.model import Attempt, Job, Move
 from offloader.moves.incidents import Incident, IncidentKind
+from offloader.moves.order import Order, ordered
 from offloader.moves.origin import Origin, recalled
 from offloader.moves.persist import surely
 from offloader.moves.tools import Tools
@@ -16,9 +17,9 @@ log = logging.getLogger(__name__)
 
 
 class Ward:
-    """One job with its newest move, which is over."""
+    """One job with its newest move, which is over; None: `run` started it, and it never moved."""
 
-    def __init__(self, job: Job, move: Move, tools: Tools) -> None:
+    def __init__(self, job: Job, move: Move | None, tools: Tools) -> None:
         self.job = job
         self.move = move
         self.tools = tools
@@ -26,14 +27,33 @@ class Ward:
         """Its owner wants it no more: it is not started again, or ended as soon as it runs."""
 
     @property
+    def id(self) -> str:
+        """What people type to mean it, and the holder of what the ledger keeps for it."""
+        return self.move.id if self.move is not None else self.job.id
+
+    @property
     def name(self) -> str:
         """For people, all of whom may see it."""
-        return f"{self.job.name} of {self.job.user} ({self.move.id})"
+        return f"{self.job.name} of {self.job.user} ({self.id})"
+
+    @property
+    def source(self) -> str:
+        """The node at which its user started it, or said `run`."""
+        return self.move.source if self.move is not None else self.tools.head
 
     @property
     def origin(self) -> Origin | None:
-        """What was kept of the original. Raises JournalError."""
-        return recalled(self.tools.store, self.move.id)
+        """What was kept of the original, or asked for by `run`. Raises JournalError."""
+        if self.move is not None:
+            return recalled(self.tools.store, self.move.id)
+        order = self.order
+        return order.origin if order is not None else None
+
+    @property
+    def order(self) -> Order | None:
+        """What was asked of `run`; None for a job that it did not start, and once its capsule is gone."""
+        capsule = self.tools.capsules.get(self.job.id) if self.move is None else None
+        return ordered(capsule) if capsule is not None else None
 
     def attempts(self) -> tuple[Attempt, ...]:
         """By ascending epoch. Raises JournalError."""
@@ -51,4 +71,4 @@ class Ward:
     def tell(self, kind: IncidentKind, detail: str, *, quarantine: str | None = None) -> None:
         """Whoever tells people."""
         log.warning("%s: %s", kind, detail)
-        self.tools.on_incident(Incident(kind, self.job.id, self.move.id, detail, quarantine))
+        self.tools.on_incident(Incident(kind, self.job.id, self.id, detail, quarantine))

@@ -36,6 +36,16 @@ def seen(**changes):
         pytest.param(Ending.VANISHED, {"launches": 3}, Step.LOSE, id="started again twice already"),
         pytest.param(Ending.VANISHED, {"capsule": False}, Step.LOSE, id="vanished, nothing to start it from"),
         pytest.param(Ending.NOT_STARTED, {"tries": 1}, Step.AGAIN_ELSEWHERE, id="could not be started there"),
+        pytest.param(Ending.FAILED, {"original": False}, Step.FAIL, id="failed, started by `run`: its own result"),
+        pytest.param(
+            Ending.NOT_STARTED, {"original": False, "launches": 0, "tries": 3}, Step.FAIL, id="`run` of it never ran"
+        ),
+        pytest.param(
+            Ending.NOT_STARTED,
+            {"original": False, "launches": 1, "tries": 3},
+            Step.AGAIN_ELSEWHERE,
+            id="ran once: tried for longer",
+        ),
         pytest.param(Ending.NOT_STARTED, {"tries": 10}, Step.LOSE, id="could not be started ten times"),
     ],
 )

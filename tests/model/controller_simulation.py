@@ -248,6 +248,7 @@ class _Simulation:
             backends={"model": ModelBackend(self.nodes)},
             strategies={strategy.name: strategy for strategy in STRATEGIES},
             preflight=_Preflight(self.nodes),  # type: ignore[arg-type]
+            head="head",
             capsules=CapsuleFiles(self.root / "capsules"),
             forbidden=lambda _move: self.forbidden[0] if self.forbidden else None,
             timings=timings,
@@ -255,7 +256,7 @@ class _Simulation:
             on_transition=self.on_transition,
             on_incident=lambda incident: self.nodes.tell(f"  incident: {incident.kind}: {incident.detail}"),
         )
-        self.mover = Mover(tools, head="head", new_id=UlidFactory(self.clock.time, self.random.randbytes))
+        self.mover = Mover(tools, new_id=UlidFactory(self.clock.time, self.random.randbytes))
         self.nodes.world = self.nodes.world._replace(at="")
 
     def on_transition(self, move: Move, before: MoveState) -> None:

@@ -235,8 +235,10 @@ def build(root: Path, witness: Witness, journal: Journal, backend: FakeBackend) 
     incidents: list[Incident] = []
     full: set[str] = set()
 
-    def placer(_source: str, _usage: Capacity, _needs: Capacity, *, avoid: frozenset[str]) -> Place | Obstacle:
-        for node in sorted(WORKERS, key=lambda node: node in avoid):
+    def placer(
+        _source: str, _usage: Capacity, _needs: Capacity, *, avoid: frozenset[str], only: str | None = None
+    ) -> Place | Obstacle:
+        for node in [only] if only else sorted(WORKERS, key=lambda node: node in avoid):
             if node not in full:
                 return Place(node, Capacity(cores=4, memory_bytes=1 << 34))
         return Obstacle(Reason.NO_TARGET, "every worker is full")
@@ -249,6 +251,7 @@ def build(root: Path, witness: Witness, journal: Journal, backend: FakeBackend) 
         backends={"fake": backend},
         strategies=strategies,
         preflight=Preflight(agents, strategies, {"fake": backend}),
+        head="head",
         capsules=CapsuleFiles(root / "capsules"),
         forbidden=lambda _move: forbidden[0] if forbidden else None,
         timings=timings,
@@ -256,7 +259,7 @@ def build(root: Path, witness: Witness, journal: Journal, backend: FakeBackend) 
         newcomers=NewcomerSource(),
         on_incident=incidents.append,
     )
-    mover = Mover(tools, head="head", new_id=UlidFactory(clock.time, os.urandom))
+    mover = Mover(tools, new_id=UlidFactory(clock.time, os.urandom))
     world = World(root, witness, journal, backend, hosts, tools, mover, forbidden)
     world.incidents, world.full = incidents, full
     mover.on_finished(world.finished.append)

@@ -70,7 +70,7 @@ async def test_a_worker_that_is_not_in_the_cluster_file_any_more_stops_neither_t
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     without = replace(world.tools, agents={"head": world.tools.agents["head"]})
-    world.mover = Mover(without, head="head", new_id=UlidFactory(time.time, os.urandom))
+    world.mover = Mover(without, new_id=UlidFactory(time.time, os.urandom))
     await world.mover.recover()
     async with asyncio.timeout(10):
         while "out_of_reach" not in world.told():
