@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from offloader.model import Candidate, Move, Obstacle, Reason
+from offloader.moves.order import FIRST_EPOCH, PART, Order
 from offloader.moves.plan import MovePlan
 
-__all__ = ["compose", "differences", "process_part", "renewed"]
+__all__ = ["commissioned", "compose", "differences", "process_part", "renewed"]
 
 _VERSION = 1
 
@@ -60,6 +61,32 @@ def compose(
         "shared": [list(pair) for pair in shared],
         "state_in": [base64.b64encode(directory).decode() for directory in state_in],
         "staged": list(staged),
+    }
+
+
+def commissioned(
+    process: Mapping[str, Any], job: str, order: Order, *, env: Mapping[str, str], outputs_apart: bool
+) -> dict[str, Any]:
+    """The capsule of a job that `run` starts: of no move. Its attempts' are made from it by `renewed`.
+
+    Args:
+        process: the process part, made from what its user asked for.
+        job: its id.
+        order: kept with it, for the controller alone.
+        env: variables put over those of the process part.
+        outputs_apart: whether standard error gets a log of its own.
+    """
+    return {
+        "version": _VERSION,
+        "job": job,
+        "epoch": FIRST_EPOCH,
+        "move": "",
+        "env_add": dict(env),
+        "pass_env": ["CUDA_VISIBLE_DEVICES"] if order.needs.gpus else [],
+        "process": dict(process),
+        "outputs_apart": outputs_apart,
+        "shared": [],
+        PART: order.document(),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from offloader.errors import NotFound, Refused
 from offloader.jobs.ids import UlidFactory, move_id
 from offloader.model import Attempt, AttemptState, Job, JobState, Move, MoveState, Reason
+from offloader.moves.agent import VerbFailed
 from offloader.moves.custody import Custody
 from offloader.moves.handoff import Handoff
 from offloader.moves.incidents import Incident, IncidentKind
@@ -17,6 +18,7 @@ from offloader.moves.plan import MovePlan
 from offloader.moves.respawn import watch
 from offloader.moves.retention import forget_the_old
 from offloader.moves.settle import settled
+from offloader.moves.starting import RunPlan, Starting
 from offloader.moves.tools import Tools
 
 __all__ = ["Mover"]
@@ -30,6 +32,7 @@ class Mover:
 
     def __init__(self, tools: Tools, *, new_id: UlidFactory) -> None:
         self._tools = tools
+        self._starting = Starting(tools, new_id)
         self._new_id = new_id
         self._handoffs: dict[str, Handoff] = {}
         self._custodies: dict[str, Custody] = {}
@@ -53,8 +56,7 @@ class Mover:
             Refused: its process is being moved already, or the controller is shutting down.
             JournalError: it could not be written down, so nothing was done.
         """
-        if self._closing:
-            raise Refused(Reason.DISABLED, "the controller is shutting down: try again when it is up")
+        self._refuse_at_the_end()
         pids = {member.pid for member in plan.candidate.members}
         for running in self._handoffs.values():
             if running.move.identity.pid in pids:
@@ -66,6 +68,18 @@ class Mover:
         self._handoffs[move.id] = handoff
         self._spawn(self._carry(handoff, lambda: handoff.run(plan)), f"move {move.id}")
         return move
+
+    async def run(self, plan: RunPlan) -> Job:
+        """Start a job that has no original. Returns as soon as it is written down. Raises as Starting.create does."""
+        self._refuse_at_the_end()
+        job = await self._starting.create(plan)
+        if not self._closing:  # else the next controller finds it in the journal
+            self._take(job, None)
+        return job
+
+    def _refuse_at_the_end(self) -> None:
+        if self._closing:
+            raise Refused(Reason.DISABLED, "the controller is shutting down: try again when it is up")
 
     async def cancel(self, move_id: str, *, by_uid: int) -> Move:
         """Before ownership: roll back. After: end the job for its owner. Raises NotFound, Refused."""
@@ -82,6 +96,13 @@ class Mover:
         if handoff is not None:
             raise Refused(Reason.ALREADY_MOVING, "ownership is just being passed: cancel again in a moment")
         raise Refused(Reason.NO_SUCH_PROCESS, f"{move_id} is over ({move.state}): there is nothing to cancel")
+
+    async def end(self, job_id: str) -> None:
+        """End a job in our care for its owner. Raises Refused: it is over, or its original runs on at its source."""
+        custody = self._custodies.get(job_id)
+        if custody is None:
+            raise Refused(Reason.NO_SUCH_PROCESS, f"job {job_id} is not running in the controller's care")
+        self._spawn(custody.stop(), f"stop {job_id}")
 
     async def withdraw(self, move_id: str, reason: Reason, detail: str) -> bool:
         """Roll back a move before ownership. False: too late, and unlike after `cancel` its job is left alone."""
@@ -149,10 +170,20 @@ class Mover:
         if move is None:
             raise NotFound(f"there is no move {move_id}: `grid-offloader status` lists them")
         ran = [one for one in self._tools.store.attempts(move.job) if one.epoch >= move.to_epoch and one.node]
-        attempt = ran[-1]
-        agent = self._tools.agents[attempt.node]
-        async for chunk in agent.log(agent.attempt_dir(move.job, attempt.epoch), offset=offset, follow=follow):
+        async for chunk in self.output(ran[-1], offset=offset, follow=follow, stream=1):
             yield chunk
+
+    async def output(self, attempt: Attempt, *, offset: int, follow: bool, stream: int) -> AsyncIterator[bytes]:
+        """What one attempt wrote, from `offset` on. Raises NotFound (its node has nothing of it), NodeUnreachable."""
+        agent = self._tools.agents.get(attempt.node)
+        if agent is None:
+            raise NotFound(f"{attempt.node or 'the worker'} is not in the cluster file any more")
+        directory = agent.attempt_dir(attempt.job, attempt.epoch)
+        try:
+            async for chunk in agent.log(directory, offset=offset, follow=follow, stream=stream):
+                yield chunk
+        except VerbFailed as error:
+            raise NotFound(f"{attempt.node} has no output of it: {error.detail}") from error
 
     def _create(self, plan: MovePlan) -> Move:
         now = self._tools.clock.time()
