@@ -16,18 +16,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from urllib.parse import quote, urlencode
 
 from offloader import error_document, places
 from offloader.errors import ControllerUnavailable, OffloaderError
 
-__all__ = ["FINAL_STATES", "Client"]
+__all__ = ["FINAL_STATES", "JOB_OPEN", "Client", "RunOptions"]
 
 FINAL_STATES = frozenset({"done", "rolled_back", "lost"})
+JOB_OPEN = frozenset({"running", "unknown"})
+"""States of a job that is not over, as far as is known."""
 
 _ANSWER_LIMIT = 64 * 1024 * 1024
 _HEAD_LIMIT = 64 * 1024
@@ -35,6 +38,22 @@ _CHUNK = 64 * 1024
 _ERRORS_FROM = 400
 
 Document = dict[str, Any]
+
+
+class RunOptions(TypedDict, total=False):
+    """How `Client.run` is to run it.
+
+    `env_vars` are put over the environment; `target`: that worker, or none; `restart_safe`: that running it again from
+    its start is harmless; `outputs_apart`: standard error is kept apart from standard output.
+    """
+
+    env_vars: Mapping[str, str] | None
+    target: str | None
+    cores: float | None
+    memory_bytes: int | None
+    gpus: int | None
+    restart_safe: bool
+    outputs_apart: bool
 
 
 class Client:
@@ -152,12 +171,57 @@ class Client:
     async def logs(self, move_id: str, *, offset: int = 0, follow: bool = False) -> AsyncIterator[bytes]:
         """The moved job's output from byte `offset` on; with `follow` until it ends."""
         query = [("offset", str(offset)), ("follow", "1" if follow else "0")]
-        path = f"/v1/moves/{quote(move_id, safe='')}/logs"
+        async for chunk in self._bytes(f"/v1/moves/{quote(move_id, safe='')}/logs", query):
+            yield chunk
+
+    async def _bytes(self, path: str, query: Sequence[tuple[str, str]]) -> AsyncIterator[bytes]:
         async with self._open("GET", path, query, None) as (status, _, reader):
             if status >= _ERRORS_FROM:
                 raise error_document.decode(_parse(await reader.read(_ANSWER_LIMIT)), status)
             while chunk := await reader.read(_CHUNK):
                 yield chunk
+
+    async def run(
+        self,
+        argv: Sequence[str | bytes],
+        *,
+        environ: Mapping[bytes, bytes] | None = None,
+        cwd: Path | None = None,
+        **how: Unpack[RunOptions],
+    ) -> Document:
+        """Start a command on a worker, as yourself, and return at once: the job.
+
+        Limits, priority and umask are those of this process. `environ` and `cwd`: this process' own unless given.
+
+        Raises:
+            CommandNotFound, CommandNotExecutable (offloader.program): here, before anything is asked.
+            Refused: no worker can take it.
+        """
+        from offloader.program import described  # noqa: PLC0415 - it reads files; other commands start without it
+
+        known = os.environb if environ is None else environ
+        body = described([os.fsencode(part) for part in argv], known, cwd or Path())
+        return await self._one("POST", "/v1/jobs", body={**body, "umask": _umask(), **_present(how)})
+
+    async def job(self, job_id: str) -> Document:
+        """One job with its attempts, by its id or by that of one of its moves."""
+        return await self._one("GET", f"/v1/jobs/{quote(job_id, safe='')}")
+
+    async def end_job(self, job_id: str) -> Document:
+        """End a job that runs in the controller's care: TERM, then KILL."""
+        return await self._one("POST", f"/v1/jobs/{quote(job_id, safe='')}/cancel", body={})
+
+    async def output(
+        self, job_id: str, *, stream: int = 1, epoch: int | None = None, offset: int = 0, follow: bool = False
+    ) -> AsyncIterator[bytes]:
+        """What a job wrote from byte `offset` on, in its newest attempt or in `epoch`; with `follow` until that ends.
+
+        `stream`: 1 output, 2 what it wrote to standard error where that is kept apart.
+        """
+        query = [("stream", str(stream)), ("offset", str(offset)), ("follow", "1" if follow else "0")]
+        query += [("epoch", str(epoch))] if epoch is not None else []
+        async for chunk in self._bytes(f"/v1/jobs/{quote(job_id, safe='')}/output", query):
+            yield chunk
 
     async def rules(self) -> list[Document]:
         """Loaded rules with their state on every node."""
@@ -217,6 +281,12 @@ class Client:
             yield status, head, reader
         finally:
             writer.close()
+
+
+def _umask() -> int:
+    """By umask(2) alone there is no looking without setting; proc_pid_status(5) since Linux 4.7."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    return next(int(line.split()[1], 8) for line in status.splitlines() if line.startswith("Umask:"))
 
 
 def _present(given: Mapping[str, Any]) -> Document:

@@ -30,11 +30,13 @@ COMMANDS: dict[str, Entry] = {
     "status": Entry("Look", "status", "status", "The one screen: mode, pressure, what happens next or why not."),
     "scan": Entry("Look", "scan", "scan", "Which processes could be moved, where to, and why the others could not."),
     "why": Entry("Look", "why", "why", "Why something, nothing, or one process is moved, and what mends that."),
-    "logs": Entry("Look", "logs", "logs", "The output of a moved job."),
+    "logs": Entry("Look", "logs", "logs", "The output of a job that was moved, or started by run."),
     "rules": Entry("Look", "rules", "rules_group", "Check and list offload rules."),
+    "run": Entry("Run", "run", "run_command", "Run a command on the best worker, and show its output here."),
+    "attach": Entry("Run", "attach", "attach", "Show the output of a job again, until it ends."),
     "move": Entry("Move", "move", "move", "Move processes to a worker now."),
     "keep": Entry("Move", "keep", "keep", "Keep your jobs here for a while: no rule moves them."),
-    "cancel": Entry("Move", "cancel", "cancel", "Roll a move back, or end the job it moved."),
+    "cancel": Entry("Move", "cancel", "cancel", "Roll a move back, or end a job."),
     "auto": Entry("Control", "auto", "auto", "Switch automatic moves on and off, set thresholds."),
     "serve": Entry("Control", "serve", "serve", "Run the controller."),
     "config": Entry("Cluster", "config", "config_group", "Create, check and show the cluster configuration."),
@@ -93,7 +95,7 @@ _EPILOG = """\b
 Exit codes: 0 done, 1 configuration or other error, 2 wrong arguments,
 3 no controller answers, 4 refused (with the reason), 5 not permitted,
 6 not found, 7 the move was rolled back or lost, 8 state directory unusable,
-9 another system failed.
+9 another system failed. `run` and `attach` return the job's own.
 
 \b
 Shell completion, for bash (or zsh, fish):

@@ -12,8 +12,11 @@ from offloader.cli.render import Column
 __all__ = [
     "ceiling_words",
     "decision_words",
+    "job_outcome",
+    "job_words",
     "move_words",
     "outcome_words",
+    "show_jobs",
     "show_keeps",
     "show_moves",
     "show_notices",
@@ -122,6 +125,44 @@ def show_moves(moves: Sequence[Document], *, indent: str = "") -> None:
         for move in moves
     ]
     render.show_table(columns, rows, indent=indent, colours=_COLOURS)
+
+
+def show_jobs(jobs: Sequence[Document], *, indent: str = "") -> None:
+    """A line per job of `run`."""
+    columns = [
+        Column("JOB"),
+        Column("STATE"),
+        Column("WHAT", flex=True),
+        Column("USER", flex=True),
+        Column("ON"),
+        Column("AGE", right=True),
+        Column("RESULT", flex=True),
+    ]
+    rows = [
+        (
+            job["id"],
+            "waiting" if job["waiting"] and job["state"] == "running" else job["state"],
+            job["name"],
+            job["user"],
+            job["node"] or "-",
+            _since(job["created_t"]),
+            job_outcome(job),
+        )
+        for job in jobs
+    ]
+    render.show_table(columns, rows, indent=indent, colours=_COLOURS)
+
+
+def job_words(job: Document) -> str:
+    """`train.py of alice on gpu1`."""
+    return render.clean(f"{job['name']} of {job['user']} on {job['node'] or 'no node yet'}")
+
+
+def job_outcome(job: Document) -> str:
+    """How it ended, as far as it did."""
+    if job["exit_code"] is not None:
+        return f"exit {job['exit_code']}"
+    return f"signal {job['signal']}" if job["signal"] is not None else ""
 
 
 def show_notices(notices: Iterable[Document], *, indent: str = "") -> None:

@@ -16,7 +16,7 @@ from offloader.client import Client
 if TYPE_CHECKING:
     from offloader.config.models import Cluster
 
-__all__ = ["client", "configured", "format_option", "run"]
+__all__ = ["client", "configured", "format_option", "is_move", "run"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -53,6 +53,11 @@ def _socket() -> Path:
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Carry out the command's asynchronous part; Ctrl-C cancels it and ends the command."""
     return asyncio.run(work)
+
+
+def is_move(name: str) -> bool:
+    """Whether an id is that of a move, as people type it; else of a job."""
+    return name.startswith("offload_")
 
 
 def format_option(command: F) -> F:

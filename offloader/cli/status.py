@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -11,7 +11,8 @@ import click
 from offloader.cli import receipts, render, screens
 from offloader.cli.mine import show_mine
 from offloader.cli.render import Column
-from offloader.cli.session import client, format_option, run
+from offloader.cli.session import client, format_option, is_move, run
+from offloader.client import Client
 
 __all__ = ["show", "show_move", "status"]
 
@@ -21,25 +22,25 @@ _BAR = 30
 
 
 @click.command()
-@click.argument("move_id", metavar="[MOVE]", required=False)
+@click.argument("move_id", metavar="[ID]", required=False)
 @click.option("--mine", is_flag=True, help="What happened to your own jobs, where they are, and what you can do.")
 @format_option
 def status(*, move_id: str | None, mine: bool, form: str) -> None:
-    """Show how everything stands; with MOVE (offload_1700000000_4242), one move with its timeline.
+    """Show how everything stands; with ID, one move (offload_1700000000_4242) with its timeline or one job of `run`.
 
     One screen: whether anything moves by itself, how old the data is, the head's pressure against the thresholds,
     what would happen next or why nothing does, workers, moves, and problems with the command that mends each.
     """
     if mine and move_id:
-        raise click.UsageError("give MOVE or --mine, not both")
+        raise click.UsageError("give ID or --mine, not both")
     controller = client()
-    document = run(controller.mine() if mine else controller.show(move_id) if move_id else controller.status())
+    document = run(_asked(controller, move_id, mine=mine))
     if form == "json":
         render.show_json(document)
     elif mine:
         show_mine(document)
     elif move_id:
-        show_move(document)
+        (show_move if is_move(move_id) else show_job)(document)
     else:
         show(document)
 
@@ -55,6 +56,9 @@ def show(document: Document) -> None:
     if document["notices"]:
         _title("NOTICES")
         screens.show_notices(document["notices"])
+    if document["jobs"]:
+        _title("JOBS OF RUN")
+        screens.show_jobs(document["jobs"])
     moves = [*document["moves_in_flight"], *document["moves_recent"]]
     if moves:
         _title("MOVES")
@@ -156,6 +160,29 @@ def _show_problems(problems: list[Document]) -> None:
             click.echo(f"    {render.style(render.clean(problem['command']), bold=True)}")
 
 
+async def _asked(controller: Client, name: str | None, *, mine: bool) -> Document:
+    if mine:
+        return await controller.mine()
+    if name is None:
+        return await controller.status()
+    return await (controller.show(name) if is_move(name) else controller.job(name))
+
+
+def show_job(job: Document) -> None:
+    """One job in full."""
+    render.show_pairs(
+        [
+            ("job", f"{job['id']}  {job['state']}"),
+            ("what", screens.job_words(job)),
+            ("moved by", job["move"] or "-"),
+            ("result", screens.job_outcome(job) or "-"),
+            ("if its node dies", "it starts again" if job["restart_safe"] else "it is lost"),
+            ("said", render.clean(job["detail"]) or "-"),
+        ]
+    )
+    _show_attempts(job["attempts"])
+
+
 def show_move(move: Document) -> None:
     """One move in full."""
     render.show_pairs(
@@ -180,7 +207,10 @@ def show_move(move: Document) -> None:
     if move.get("receipt"):
         _title("RECEIPT")
         receipts.show_receipt(move["receipt"])
-    attempts = move.get("attempts", ())
+    _show_attempts(move.get("attempts", ()))
+
+
+def _show_attempts(attempts: Sequence[Document]) -> None:
     if attempts:
         click.echo()
         columns = [Column("ATTEMPT"), Column("NODE"), Column("PID", right=True), Column("STATE"), Column("SUBMISSION")]

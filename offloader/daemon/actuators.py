@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
 from offloader.engine.remedies import REMEDIES
-from offloader.errors import NotFound
+from offloader.errors import NotFound, Refused
 from offloader.jobs.ids import move_id
-from offloader.model import Move, MoveState, Obstacle, Reason
+from offloader.model import Attempt, Job, Move, MoveState, Obstacle, Reason
 from offloader.moves.failures import STOPPERS, stopped_by
 from offloader.moves.plan import MovePlan
 from offloader.moves.preflight import Findings
+from offloader.moves.starting import RunPlan
 
 __all__ = ["Actuator", "RecordingActuator", "Rehearse"]
 
@@ -30,6 +31,15 @@ class Actuator(Protocol):
 
     async def cancel(self, move_id: str, *, by_uid: int) -> Move:
         """Roll back, or end the job. Raises NotFound, Refused."""
+
+    async def run(self, plan: RunPlan) -> Job:
+        """Start a job that has no original. Raises Refused, NotPermitted, JournalError."""
+
+    async def end(self, job_id: str) -> None:
+        """End a job. Raises Refused."""
+
+    def output(self, attempt: Attempt, *, offset: int, follow: bool, stream: int) -> AsyncIterator[bytes]:
+        """What an attempt wrote."""
 
     async def withdraw(self, move_id: str, reason: Reason, detail: str) -> bool:
         """Roll back a move that has not passed ownership; False: too late, nothing was done."""
@@ -93,6 +103,18 @@ class RecordingActuator:
     async def cancel(self, move_id: str, *, by_uid: int) -> Move:
         """There is never anything to cancel."""
         raise NotFound(f"there is no move {move_id}: this controller only records (uid {by_uid} asked)")
+
+    async def run(self, plan: RunPlan) -> Job:
+        """Nothing is started."""
+        raise Refused(Reason.DISABLED, f"this controller only records: {plan.name} is not started")
+
+    async def end(self, job_id: str) -> None:
+        """Nothing runs."""
+        raise NotFound(f"there is no job {job_id}: this controller only records")
+
+    def output(self, attempt: Attempt, *, offset: int, follow: bool, stream: int) -> AsyncIterator[bytes]:
+        """Nothing ran."""
+        raise NotFound(f"job {attempt.job}: this controller only records ({stream}, {offset}, {follow})")
 
     async def withdraw(self, move_id: str, reason: Reason, detail: str) -> bool:
         """Nothing runs."""

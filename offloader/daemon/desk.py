@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from offloader.daemon.api.caller import Caller, Permissions
-from offloader.daemon.api.control import AutoRequest, KeepRequest, MoveRequest
+from offloader.daemon.api.control import AutoRequest, KeepRequest, MoveRequest, OutputRequest, RunRequest
 from offloader.daemon.controller import Controller
 from offloader.daemon.documents import event_document, move_document
 from offloader.daemon.explaining import Explanations
@@ -16,6 +16,7 @@ from offloader.daemon.mine import mine_document
 from offloader.daemon.outcomes import record_of, shown
 from offloader.daemon.problems import Trouble
 from offloader.daemon.receipt_documents import receipt_document
+from offloader.daemon.runs import Runs
 from offloader.daemon.scanning import check_nodes, scan_documents
 from offloader.daemon.status import rule_documents, status_document
 from offloader.daemon.ticker import Ticker
@@ -47,6 +48,7 @@ class Desk:
         self._reload = reload
         self._keeping = Keeping(controller, ticker, permissions)
         self._manual = ManualMoves(controller, permissions)
+        self._runs = Runs(controller, permissions)
         self._explanations = Explanations(controller, permissions, trouble, ticker.now)
         self._started_t = controller.parts.clock.time()
 
@@ -185,6 +187,29 @@ class Desk:
         if not self._permissions.sees(caller, _owner(move, parts.store.job(move.job))):
             raise _not_yours(f"the output of {move_id} is for its owner and admins")
         return parts.acting.logs(move_id, offset=offset, follow=follow)
+
+    async def run(self, caller: Caller, request: RunRequest) -> Document:
+        """A job of the caller's own."""
+        return await self._runs.run(caller, request)
+
+    async def job(self, caller: Caller, job_id: str) -> Document:
+        """One job."""
+        return await self._runs.show(caller, job_id)
+
+    async def end_job(self, caller: Caller, job_id: str) -> Document:
+        """End it, for those who could signal it."""
+        return await self._runs.end(caller, job_id)
+
+    async def output(self, caller: Caller, job_id: str, request: OutputRequest) -> AsyncIterator[bytes]:
+        """What it wrote: for its owner and admins."""
+        return await self._runs.output(
+            caller,
+            job_id,
+            epoch=request.epoch,
+            stream=request.stream,
+            offset=request.offset,
+            follow=request.follow,
+        )
 
     async def rules(self, caller: Caller) -> list[Document]:
         """Loaded rules and their states."""

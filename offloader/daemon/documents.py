@@ -12,6 +12,7 @@ from offloader.jobs.events import Event
 from offloader.jobs.store import Step
 from offloader.model import (
     Attempt,
+    AttemptState,
     Candidate,
     Capacity,
     Completion,
@@ -31,6 +32,7 @@ __all__ = [
     "capacity_document",
     "decision_document",
     "event_document",
+    "job_document",
     "keep_document",
     "move_document",
     "node_document",
@@ -164,6 +166,34 @@ def move_document(
     if attempts:
         document["attempts"] = [attempt_document(attempt) for attempt in attempts]
     return document
+
+
+def job_document(job: Job, attempts: Sequence[Attempt], *, move: Move | None, said: str) -> Document:
+    """A job over its whole life.
+
+    Args:
+        job: which one.
+        attempts: its own, by ascending epoch.
+        move: the newest one; None: `run` started it, and it never moved.
+        said: the newest sentence about what went wrong, for people.
+    """
+    last = attempts[-1] if attempts else None
+    return {
+        "id": job.id,
+        "move": move.id if move else None,
+        "name": job.name,
+        "user": job.user,
+        "uid": job.uid,
+        "state": job.state.value,
+        "waiting": last is not None and last.state is AttemptState.PENDING,
+        "node": last.node or None if last else None,
+        "exit_code": job.completion.exit_code,
+        "signal": job.completion.signal,
+        "restart_safe": job.restart_safe,
+        "created_t": job.created_t,
+        "detail": said,
+        "attempts": [attempt_document(attempt) for attempt in attempts],
+    }
 
 
 def attempt_document(attempt: Attempt) -> Document:

@@ -15,6 +15,7 @@ from offloader.daemon.documents import (
     without_private,
 )
 from offloader.daemon.problems import Trouble, problems_of
+from offloader.daemon.runs import started_jobs
 from offloader.daemon.serving import serving_story
 from offloader.daemon.ticker import Beat
 from offloader.daemon.toggles import thresholds_in_force
@@ -71,6 +72,7 @@ def status_document(
         "next": serving_story(controller, trouble, now, private=private).to_json(),
         "notices": notice_documents(view),
         "workers": _workers(view, store),
+        "jobs": started_jobs(store, since=now - _RECENT_S, private=private),
         "moves_in_flight": [_move(store, move, private=private) for move in in_flight],
         "moves_recent": [_move(store, move, private=private) for move in recent],
         "last_decision": last if private or last is None else without_private(last),

@@ -24,7 +24,7 @@ from .errors import LauncherError
 from .fileprint import digest
 from .wire import Document, pack_bytes
 
-__all__ = ["LIMITS", "capture"]
+__all__ = ["LIMITS", "argument_files", "capture"]
 
 LIMITS = {
     "Max cpu time": "CPU",
@@ -99,7 +99,7 @@ def _read(pid: int) -> Document:
             "digest": digest(f"/proc/{pid}/exe"),
             "size": os.stat(f"/proc/{pid}/exe").st_size,
         },
-        "files": _argument_files(argv, cwd, exe),
+        "files": argument_files(argv, cwd, exe),
         "umask": int(status["Umask"], 8),
         "nice": os.getpriority(os.PRIO_PROCESS, pid),
         "affinity": _affinity(pid),
@@ -149,7 +149,7 @@ def _argv_genuine(pid: int, argv: list[bytes], environ: list[bytes], cwd: bytes,
         return False
 
 
-def _argument_files(argv: list[bytes], cwd: bytes, exe: bytes) -> list[Document]:
+def argument_files(argv: list[bytes], cwd: bytes, exe: bytes) -> list[Document]:
     """Arguments that name files; the first regular one after the program may be the script: its content is noted."""
     found: list[Document] = []
     program = os.path.join(cwd, argv[0])

@@ -2,7 +2,8 @@
 
 With `--packed` each piece is a line of base64: what travels in lines arrives byte for byte, and at once. Offsets count
 from where this attempt's output begins. A file that the job writes itself is opened with its owner's rights: whatever
-its path leads to, only what the owner could read comes out.
+its path leads to, only what the owner could read comes out. `--stream 2` is standard error where it went to a place of
+its own, and nothing where it is in the output already.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ def main(arguments: list[str]) -> None:
     state = read_json(options.directory / "state.json")
     if state is None:
         raise LauncherError("NO_STATE", f"no attempt in {options.directory}")
+    if options.stream == "2" and _same_place(state):
+        return
     descriptor, start = _open(options.directory, state, options.stream)
     os.lseek(descriptor, start + max(0, options.offset), os.SEEK_SET)
     while True:
@@ -57,6 +60,12 @@ def main(arguments: list[str]) -> None:
         if over:
             return
         select.select([], [], [], _LOOK_S)
+
+
+def _same_place(state: Document) -> bool:
+    """Whether standard error went where standard output did: then it is in there, in its order."""
+    places = state.get("log") or {}
+    return bool(places.get("1", {}) == places.get("2", {}))
 
 
 def _open(directory: Path, state: Document, stream: str) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from offloader.engine.remedies import obstacle
-from offloader.errors import NodeUnreachable, NotPermitted, Refused
+from offloader.errors import JournalError, NodeUnreachable, NotPermitted, Refused
 from offloader.jobs.ids import UlidFactory
 from offloader.model import Attempt, AttemptState, Capacity, Job, Obstacle, Reason
 from offloader.moves.agent import VerbFailed
@@ -144,6 +144,8 @@ class Starting:
             return (Obstacle(Reason.TARGET_DOWN, str(error)),)
 
     def _keep(self, job: Job, capsule: bytes, backend: str) -> None:
+        if self._tools.store.degraded:
+            raise JournalError("the state directory is full: nothing new is started until there is room")
         self._tools.capsules.put(job.id, capsule)
         attempt = Attempt(job.id, FIRST_EPOCH, "", backend, None, None, AttemptState.PENDING, job.created_t)
         try:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from offloader.daemon.api.caller import Caller
-from offloader.model import Mode, Resource, StrategyName
+from offloader.model import Capacity, Mode, Resource, StrategyName
+from offloader.moves.starting import Program
 
-__all__ = ["AutoRequest", "Control", "KeepRequest", "MoveRequest"]
+__all__ = ["AutoRequest", "Control", "KeepRequest", "MoveRequest", "OutputRequest", "RunRequest"]
 
 Document = dict[str, Any]
 
@@ -42,6 +43,28 @@ class KeepRequest:
 
     pid: int
     for_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """A command that is to run on a worker, on `target` or on the one it fits best."""
+
+    program: Program
+    needs: Capacity
+    target: str | None = None
+    restart_safe: bool = False
+    outputs_apart: bool = False
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRequest:
+    """What a job wrote: standard output (1) or standard error (2) of one attempt, of its newest by default."""
+
+    stream: int = 1
+    epoch: int | None = None
+    offset: int = 0
+    follow: bool = False
 
 
 class Control(Protocol):
@@ -85,6 +108,18 @@ class Control(Protocol):
 
     async def logs(self, caller: Caller, move_id: str, offset: int, follow: bool) -> AsyncIterator[bytes]:
         """The job's output."""
+
+    async def run(self, caller: Caller, request: RunRequest) -> Document:
+        """Start a job as the caller."""
+
+    async def job(self, caller: Caller, job_id: str) -> Document:
+        """One job, by its id or a move's."""
+
+    async def end_job(self, caller: Caller, job_id: str) -> Document:
+        """End it."""
+
+    async def output(self, caller: Caller, job_id: str, request: OutputRequest) -> AsyncIterator[bytes]:
+        """What it wrote."""
 
     async def rules(self, caller: Caller) -> list[Document]:
         """Loaded rules and their states."""

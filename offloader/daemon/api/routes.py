@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -23,7 +23,8 @@ from offloader.daemon.api.body import (
     whole,
 )
 from offloader.daemon.api.caller import Caller, caller_of
-from offloader.daemon.api.control import AutoRequest, Control, KeepRequest, MoveRequest
+from offloader.daemon.api.control import AutoRequest, Control, KeepRequest, MoveRequest, OutputRequest
+from offloader.daemon.api.run_body import RUN_BODY_LIMIT, parse_run
 from offloader.errors import OffloaderError, UsageError
 from offloader.model import Mode, Resource, StrategyName
 
@@ -56,6 +57,7 @@ _KEEP = {"pid": Field(whole(1, _PID_MAX), required=True), "for_s": Field(whole(1
 _SCAN = {"node": Field(texts, default=()), "all": Field(flag, default=False)}
 _MOVES = {"limit": Field(whole(1, _LIMIT_MAX), default=100)}
 _LOGS = {"offset": Field(whole(0), default=0), "follow": Field(flag, default=False)}
+_OUTPUT = {"stream": Field(whole(1, 2), default=1), "epoch": Field(whole(1)), **_LOGS}
 _EVENTS = {"after": Field(whole(0), default=0), "limit": Field(whole(1, _LIMIT_MAX), default=100)}
 
 
@@ -76,6 +78,10 @@ def control_app(control: Control) -> web.Application:
             web.get("/v1/moves/{id}", _show),
             web.post("/v1/moves/{id}/cancel", _cancel),
             web.get("/v1/moves/{id}/logs", _logs),
+            web.post("/v1/jobs", _run),
+            web.get("/v1/jobs/{id}", _job),
+            web.post("/v1/jobs/{id}/cancel", _end_job),
+            web.get("/v1/jobs/{id}/output", _output),
             web.get("/v1/mine", _mine),
             web.post("/v1/keeps", _keep),
             web.get("/v1/keeps", _keeps),
@@ -143,6 +149,10 @@ async def _logs(request: web.Request) -> web.StreamResponse:
     chunks = await _control(request).logs(
         _caller(request), request.match_info["id"], offset=asked["offset"], follow=asked["follow"]
     )
+    return await _streamed(request, chunks)
+
+
+async def _streamed(request: web.Request, chunks: AsyncIterator[bytes]) -> web.StreamResponse:
     first = await anext(chunks, b"")
     response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
     await response.prepare(request)
@@ -151,6 +161,36 @@ async def _logs(request: web.Request) -> web.StreamResponse:
         await response.write(chunk)
     await response.write_eof()
     return response
+
+
+async def _run(request: web.Request) -> web.StreamResponse:
+    asked = parse_run(await _large_body(request))
+    return answer(await _to_its_end(request, _control(request).run(_caller(request), asked)), 202)
+
+
+async def _large_body(request: web.Request) -> bytes:
+    """Larger than what other routes take: it holds a whole environment."""
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > RUN_BODY_LIMIT:
+            raise UsageError(f"the body is larger than {RUN_BODY_LIMIT} bytes: pass large data in files")
+    return bytes(body)
+
+
+async def _job(request: web.Request) -> web.StreamResponse:
+    parse_query(request.query.items(), {})
+    return answer(await _control(request).job(_caller(request), request.match_info["id"]))
+
+
+async def _end_job(request: web.Request) -> web.StreamResponse:
+    parse_body(await request.read(), {})
+    return answer(await _to_its_end(request, _control(request).end_job(_caller(request), request.match_info["id"])))
+
+
+async def _output(request: web.Request) -> web.StreamResponse:
+    asked = OutputRequest(**parse_query(request.query.items(), _OUTPUT))
+    return await _streamed(request, await _control(request).output(_caller(request), request.match_info["id"], asked))
 
 
 async def _mine(request: web.Request) -> web.StreamResponse:
