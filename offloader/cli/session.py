@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +17,7 @@ from offloader.client import Client
 if TYPE_CHECKING:
     from offloader.config.models import Cluster
 
-__all__ = ["client", "configured", "format_option", "is_move", "run"]
+__all__ = ["client", "configured", "format_option", "is_move", "local_home", "run"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -53,6 +54,14 @@ def _socket() -> Path:
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Carry out the command's asynchronous part; Ctrl-C cancels it and ends the command."""
     return asyncio.run(work)
+
+
+def local_home() -> Path:
+    """Where jobs of `run --local` are that lost their terminal. By host: a home directory may be shared by several.
+
+    Not the session's runtime directory, which goes with its last login.
+    """
+    return places.state_dir() / "local" / platform.node()
 
 
 def is_move(name: str) -> bool:
