@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -77,7 +78,21 @@ def left_jobs(home: Path) -> tuple[str, ...]:
 
 def _unwatched(job: LocalPty, directory: Path, unshown: bytes) -> Ended:
     keep_no_terminal()
-    return Unwatched(job, directory, unshown=unshown).run()
+    try:
+        unwatched = Unwatched(job, directory, unshown=unshown)
+    except OSError:  # no place to keep its output, nor to come back to; the job itself is more than both
+        return _alone(job)
+    return unwatched.run()
+
+
+def _alone(job: LocalPty) -> Ended:
+    while True:
+        select.select(job.filenos(), (), ())
+        while job.read():
+            pass
+        state = job.state()
+        if isinstance(state, Ended):
+            return state
 
 
 class _LostAgain(Exception):

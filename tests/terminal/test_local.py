@@ -254,6 +254,17 @@ def test_a_lost_terminal_leaves_the_job_running_and_attach_brings_it_back(desk):
     assert screen.code() == 130
 
 
+def test_a_job_that_loses_its_terminal_goes_on_also_where_nothing_can_be_kept(desk):
+    (desk.folder / "state").write_text("no directory")
+    script = "echo ready; while [ ! -e go ]; do sleep 0.1; done; seq 1 100000; touch came-here; exit 6"
+    screen = desk.local("sh", "-c", script)
+    screen.until(b"ready\r\n")
+    screen.hang_up()
+    (desk.folder / "go").touch()
+    assert screen.code() == 6
+    assert (desk.folder / "came-here").exists()
+
+
 def test_of_a_job_that_ended_unseen_output_and_exit_code_are_kept(desk):
     screen = desk.local("sh", "-c", "echo ready; while [ ! -e go ]; do sleep 0.1; done; echo last words; exit 6")
     screen.until(b"ready\r\n")
