@@ -25,7 +25,7 @@ _WORDS = {
 
 def show_mine(document: Document) -> None:
     """Notices first: they can still be objected to."""
-    if not any(document[key] for key in ("notices", "kept", "moves")):
+    if not any(document[key] for key in ("notices", "kept", "jobs", "moves")):
         render.say(f"nothing happened to jobs of {render.clean(document['user'])}, and nothing is announced")
         return
     if document["notices"]:
@@ -34,6 +34,9 @@ def show_mine(document: Document) -> None:
     if document["kept"]:
         _title("KEPT HERE")
         screens.show_keeps(document["kept"])
+    if document["jobs"]:
+        _title("JOBS OF RUN")
+        screens.show_jobs(document["jobs"])
     if document["moves"]:
         _title("MOVES")
         for move in document["moves"]:

@@ -8,6 +8,7 @@ from typing import Any
 from offloader.daemon.controller import View
 from offloader.daemon.documents import keep_document, move_document
 from offloader.daemon.move_story import move_sentence
+from offloader.daemon.runs import started_jobs
 from offloader.daemon.status import notice_documents
 from offloader.jobs.store import Reader
 from offloader.model import AttemptState, Job, JobState, Keep, Move, MoveState
@@ -17,6 +18,7 @@ __all__ = ["mine_document"]
 Document = dict[str, Any]
 
 _LOOKED_THROUGH, _SHOWN = 1000, 30
+_RECENT_S = 86400.0
 
 
 def mine_document(
@@ -30,6 +32,7 @@ def mine_document(
         "user": user,
         "notices": [one for one in notice_documents(view) if one["uid"] == uid],
         "kept": [keep_document(one) for one in keeps if one.uid == uid],
+        "jobs": started_jobs(store, since=now - _RECENT_S, private=True, uid=uid),
         "moves": [_move(move, store) for move in moves[:_SHOWN]],
     }
 

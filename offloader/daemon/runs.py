@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from itertools import islice
 from typing import Any
 
 from exporter.classify import command_of
@@ -105,13 +106,18 @@ class Runs:
         return _job(self._controller.parts.store, job, private=self._permissions.sees(caller, job.uid))
 
 
-def started_jobs(store: Reader, *, since: float, private: bool) -> list[Document]:
-    """Jobs that `run` started and that never moved: all that are not over, and the newest that are. Newest first."""
-    followed = {job.id: job for job in store.followed_jobs()}
-    recent = [job for job in store.jobs(since=since, limit=_LOOKED_THROUGH) if job.id not in followed]
-    own = [job for job in followed.values() if store.move_of_job(job.id) is None]
-    over = [job for job in recent if store.move_of_job(job.id) is None][:_OVER]
-    shown = sorted((*own, *over), key=lambda job: job.id, reverse=True)
+def started_jobs(store: Reader, *, since: float, private: bool, uid: int | None = None) -> list[Document]:
+    """Jobs that `run` started and that never moved: all that are not over, and the newest that are. Newest first.
+
+    `uid`: only those of that user.
+    """
+
+    def meant(job: Job) -> bool:
+        return uid in (None, job.uid) and store.move_of_job(job.id) is None
+
+    open_ones = {job.id: job for job in store.followed_jobs() if meant(job)}
+    recent = (job for job in store.jobs(since=since, limit=_LOOKED_THROUGH) if job.id not in open_ones and meant(job))
+    shown = sorted((*open_ones.values(), *islice(recent, _OVER)), key=lambda job: job.id, reverse=True)
     return [_job(store, job, private=private) for job in shown]
 
 

@@ -374,7 +374,15 @@ def test_status_mine_tells_in_words_what_happened_and_what_to_type(controller, c
         "commands": {"follow": "grid-offloader logs -f M", "end": "grid-offloader cancel M"},
     }
     notice = {"pid": 77, "name": "a\x1b[2J", "user": "alice", "target": "gpu1", "rule": "head/cpu", "left_s": 41.0}
-    document = {"t": 1.0, "uid": 1000, "user": "alice", "notices": [notice], "kept": [KEPT], "moves": [moved]}
+    document = {
+        "t": 1.0,
+        "uid": 1000,
+        "user": "alice",
+        "notices": [notice],
+        "kept": [KEPT],
+        "jobs": [],
+        "moves": [moved],
+    }
     controller.answers["mine"] = document
     ran = command("status", "--mine")
     assert ran.code == 0, ran.err
@@ -385,6 +393,6 @@ def test_status_mine_tells_in_words_what_happened_and_what_to_type(controller, c
 
 
 def test_status_mine_with_nothing_says_so_and_does_not_go_with_a_move(controller, command) -> None:
-    controller.answers["mine"] = {"t": 1.0, "uid": 1, "user": "bob", "notices": [], "kept": [], "moves": []}
+    controller.answers["mine"] = {"t": 1.0, "uid": 1, "user": "bob", "notices": [], "kept": [], "jobs": [], "moves": []}
     assert "nothing happened to jobs of bob" in command("status", "--mine").err
     assert command("status", "offload_1_2", "--mine").code == 2

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from offloader.daemon.api.control import KeepRequest, MoveRequest
-from offloader.model import Attempt, AttemptState, Completion, JobState, MoveState, Reason
+from offloader.jobs.events import Event, EventKind
+from offloader.model import Attempt, AttemptState, Completion, Job, JobState, MoveState, Reason
 
 from .controller_world import ALICE, BOB, World, process, ticks, with_notice
 
@@ -36,6 +37,18 @@ async def test_a_moved_job_says_where_it_runs_and_how_to_follow_and_end_it(world
     assert told["sentence"].startswith("It was moved from head to gpu1")
     assert told["commands"]["follow"] == f"grid-offloader logs -f {move.id}"
     assert told["commands"]["end"] == f"grid-offloader cancel {move.id}"
+
+
+async def test_a_job_of_run_is_shown_to_its_owner_and_in_status_without_what_went_wrong_to_others(world: World) -> None:
+    job = Job("01A", "alice", ALICE.uid, "train.py", world.clock.now)
+    world.journal.settle(job, (Attempt("01A", 1, "gpu1", "ray", None, 7, AttemptState.RUNNING, world.clock.now),))
+    world.journal.add_event(Event(1.0, EventKind.JOB, "01A", "its worker burns", data={"incident": "out_of_reach"}))
+    await ticks(world, world.controller, 1)
+    [told] = (await world.desk.mine(ALICE))["jobs"]
+    assert (told["id"], told["node"], told["state"], told["detail"]) == ("01A", "gpu1", "running", "its worker burns")
+    assert (await world.desk.mine(BOB))["jobs"] == []
+    [shown] = (await world.desk.status(BOB))["jobs"]
+    assert (shown["id"], shown["move"], shown["detail"]) == ("01A", None, "")
 
 
 async def test_one_that_ended_says_how(world: World) -> None:
