@@ -1,4 +1,4 @@
-"""Calls to the kernel that Python (3.9) does not offer: prctl(2), unshare(2), setns(2), mount(2), pidfd_send_signal(2)."""
+"""Calls to the kernel that Python (3.9) does not offer: prctl, unshare, setns, mount, pidfd_send_signal (man 2)."""
 
 from __future__ import annotations
 

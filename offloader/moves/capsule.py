@@ -29,6 +29,7 @@ def compose(
     move: Move,
     plan: MovePlan,
     shared: Sequence[Sequence[int]] = (),
+    *,
     state_in: Sequence[bytes] = (),
     staged: Sequence[str] = (),
 ) -> dict[str, Any]:

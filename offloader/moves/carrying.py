@@ -85,6 +85,8 @@ async def bring_results(ward: Ward, epoch: int, *, began: bool) -> None:
 
     Asked until they did, or its owner cancels; then they stay where they are. One that never began has none.
     """
+    if ward.move is None:
+        return  # what `run` starts works in directories that are there
     carrying, pause, told = Carrying(ward.tools, ward.move.id), ward.tools.timings.again_s, False
     if not began:
         await carrying.let_go(epoch)

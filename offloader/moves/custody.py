@@ -87,6 +87,7 @@ class Custody:
         """How the attempt ended; None: it runs now, look again."""
         match attempt.state:
             case AttemptState.RUNNING if attempt.backend == ORIGINAL:
+                assert self._ward.move is not None, "an original was asked to save by its move"
                 return await LateSaver(self._ward.move, self._tools).run()
             case AttemptState.RUNNING:
                 return await self._follow(attempt)
