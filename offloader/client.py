@@ -103,10 +103,12 @@ class Client:
         dry_run: bool = False,
         capture_state: bool = True,
         stage: bool | None = None,
+        close_connections: bool = False,
         env_vars: Mapping[str, str] | None = None,
     ) -> Document:
         """Start one move and return at once: the move, or with `dry_run` the plan that would be carried out."""
         given = {"target": target, "strategy": strategy, "stage": stage, "env_vars": dict(env_vars or {}) or None}
+        given["close_connections"] = close_connections or None
         body = {"pid": pid, "dry_run": dry_run, "capture_state": capture_state, **_present(given)}
         return await self._one("POST", "/v1/moves", body=body)
 
@@ -206,6 +208,16 @@ class Client:
     async def job(self, job_id: str) -> Document:
         """One job with its attempts, by its id or by that of one of its moves."""
         return await self._one("GET", f"/v1/jobs/{quote(job_id, safe='')}")
+
+    async def bring(self, job_id: str, target: str | None = None, *, close_connections: bool = False) -> Document:
+        """Move a job that is in the controller's care on to another worker; None: home to the head. Returns the move.
+
+        `close_connections`: its TCP connections with other hosts may be closed.
+
+        Raises Refused: it does not run, is moving, or cannot go there.
+        """
+        body = _present({"target": target, "close_connections": close_connections or None})
+        return await self._one("POST", f"/v1/jobs/{quote(job_id, safe='')}/bring", body=body)
 
     async def end_job(self, job_id: str) -> Document:
         """End a job that runs in the controller's care: TERM, then KILL."""

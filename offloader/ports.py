@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["ByteChannel", "Clock", "Completed", "Host", "LineChannel", "MetricsSource", "Sample", "VectorResult"]
+__all__ = ["Attached", "ByteChannel", "Clock", "Completed", "Host", "LineChannel", "MetricsSource", "Sample"]
+__all__ += ["VectorResult"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,16 @@ class ByteChannel(Protocol):
         """End the command and release the channel. Never raises."""
 
 
+class Attached(Protocol):
+    """A running command whose stdin and stdout are descriptors of ours; what it has to say comes on stderr."""
+
+    def lines(self) -> AsyncIterator[bytes]:
+        """Lines of its stderr as they arrive; ends with it."""
+
+    async def close(self) -> None:
+        """End the command. Never raises."""
+
+
 class Host(Protocol):
     """A node on which we may run commands: this one, or one behind SSH. argv lists only: no shell parses them."""
 
@@ -63,6 +74,9 @@ class Host(Protocol):
 
     async def stream(self, argv: Sequence[str], *, timeout_s: float = 10.0) -> ByteChannel:
         """Start a command for raw bytes. Raises NodeUnreachable when it cannot be started in time."""
+
+    async def attach(self, argv: Sequence[str], *, stdin: int, stdout: int) -> Attached:
+        """Start a command with its streams tied to these descriptors. Raises NodeUnreachable: it cannot be started."""
 
 
 class Clock(Protocol):

@@ -93,7 +93,7 @@ def outcomes(world: World, do: str, rules: Rules) -> Iterator[tuple[str, World]]
         case "record":
             yield ("recorded" if state in FROZEN else "failed"), world
         case "dump":
-            yield ("dumped" if state in FROZEN else "failed"), world
+            yield ("dumped" if state == "frozen" else "failed"), world
             yield "failed", world
         case "alive":
             yield state, world._replace(guard_left=rules.contact)

@@ -47,6 +47,7 @@ ANSWERS = {
     "aborted": ABORTED,
     "failed": FAILED,
     "exited": EXITED,
+    "continued": RUNS,
 }
 
 

@@ -19,10 +19,11 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from offloader.adapters.attached import AttachedCommand
 from offloader.adapters.chunks import ChunkInbox
 from offloader.adapters.lines import LineInbox
 from offloader.errors import NodeUnreachable
-from offloader.ports import ByteChannel, Completed, LineChannel
+from offloader.ports import Attached, ByteChannel, Completed, LineChannel
 
 __all__ = ["Account", "LocalHost", "default_environment"]
 
@@ -117,6 +118,13 @@ class LocalHost:
     async def stream(self, argv: Sequence[str], *, timeout_s: float = 10.0) -> ByteChannel:
         """Start a command for raw bytes. Raises NodeUnreachable when it cannot be started."""
         return await self._open(_LocalStream, argv, timeout_s)
+
+    async def attach(self, argv: Sequence[str], *, stdin: int, stdout: int) -> Attached:
+        """Start a command with its streams tied to these descriptors. Raises NodeUnreachable."""
+        described = f"{self._name}: {_brief(argv)}"
+        made = AttachedCommand(argv, self._environment, stdin=stdin, stdout=stdout, described=described)
+        await made.connect()
+        return made
 
     async def _open(self, kind: Callable[[_Child, str], _ChannelT], argv: Sequence[str], timeout_s: float) -> _ChannelT:
         try:

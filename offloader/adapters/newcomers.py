@@ -18,6 +18,7 @@ from offloader.moves.respawn import Newcomer
 __all__ = ["NewcomerSource"]
 
 _MARK = b"OFFLOADING_TASK_ID="
+_GENERATIONS = 64
 
 
 class NewcomerSource:
@@ -46,9 +47,19 @@ class NewcomerSource:
         facts = self._procfs.facts(pid)
         if facts is None or facts.uid != uid or facts.start_time != stat.start_time or facts.cwd is None:
             return None
-        environ = self._procfs.environ_bytes(pid) or b""
-        ours = any(entry.startswith(_MARK) for entry in environ.split(b"\0"))
-        return Newcomer(pid, age_s, facts.argv, os.fsencode(facts.cwd), ours)
+        return Newcomer(pid, age_s, facts.argv, os.fsencode(facts.cwd), self._ours(pid, facts.ppid))
+
+    def _ours(self, pid: int, parent: int) -> bool:
+        """It, or what it lives below, bears our mark. What was restored has the environment that it always had."""
+        for _ in range(_GENERATIONS):
+            environ = self._procfs.environ_bytes(pid) or b""
+            if any(entry.startswith(_MARK) for entry in environ.split(b"\0")):
+                return True
+            above = self._procfs.stat(parent) if parent > 1 else None
+            if above is None:
+                return False
+            pid, parent = parent, above.ppid
+        return False
 
 
 def _boottime() -> float:

@@ -35,6 +35,7 @@ COMMANDS: dict[str, Entry] = {
     "run": Entry("Run", "run", "run_command", "Run a command on the best worker, and show its output here."),
     "attach": Entry("Run", "attach", "attach", "Show the output of a job again, until it ends."),
     "move": Entry("Move", "move", "move", "Move processes to a worker now."),
+    "bring": Entry("Move", "bring", "bring", "Bring a moved job home, or on to another worker."),
     "keep": Entry("Move", "keep", "keep", "Keep your jobs here for a while: no rule moves them."),
     "cancel": Entry("Move", "cancel", "cancel", "Roll a move back, or end a job."),
     "auto": Entry("Control", "auto", "auto", "Switch automatic moves on and off, set thresholds."),

@@ -10,31 +10,13 @@ from typing import Any
 import click
 
 from offloader.cli import plans, render, screens
+from offloader.cli.progress import watched
 from offloader.cli.session import client, format_option, run
 from offloader.client import Client
-from offloader.errors import MoveFailed, OffloaderError, Refused
+from offloader.errors import OffloaderError, Refused
 from offloader.model import Reason
 
 __all__ = ["move"]
-
-_MEANING = {
-    "planned": "written down",
-    "preflighted": "nothing in the way",
-    "reserved": "room is kept on {target}",
-    "queued": "asked for a place to run on {target}",
-    "held": "successor ready on {target}, waiting",
-    "frozen": "original frozen",
-    "saved": "its files are recorded",
-    "go": "successor launched",
-    "proven": "successor runs well",
-    "owning": "handing over",
-    "owned": "successor owns the work",
-    "ended": "original ended",
-    "done": "done",
-    "rolling_back": "turning back",
-    "rolled_back": "rolled back: the original goes on",
-    "lost": "LOST: neither side runs for certain",
-}
 
 
 @click.command()
@@ -54,6 +36,7 @@ _MEANING = {
     default=None,
     help="Copy its working directory where it is missing, and bring results back. [default: as configured]",
 )
+@click.option("--close-connections", is_flag=True, help="Live: its TCP connections with other hosts may be closed.")
 @click.option(
     "--runtime-env",
     metavar="JSON",
@@ -69,6 +52,7 @@ def move(
     detach: bool,
     capture_state: bool,
     stage: bool | None,
+    close_connections: bool,
     runtime_env: str | None,
     form: str,
 ) -> None:
@@ -90,6 +74,7 @@ def move(
         "dry_run": dry_run,
         "capture_state": capture_state,
         "stage": stage,
+        "close_connections": close_connections,
         "env_vars": _env_vars(runtime_env),
     }
     documents, code = run(_all(pids, asked, wait=not (detach or dry_run)))
@@ -129,34 +114,7 @@ async def _one(
     if not wait:
         return document, None
     _announce(document)
-    try:
-        final = await controller.wait(document["id"], changed=_Progress(document["created_t"]))
-    except asyncio.CancelledError:
-        render.say(f"{document['id']} goes on without you: grid-offloader status; to undo: cancel {document['id']}")
-        raise
-    except OffloaderError as error:
-        return document, error
-    if final["state"] == "done":
-        return final, None
-    why = ": ".join(part for part in (final["reason"], final["detail"]) if part)
-    return final, MoveFailed(f"{final['id']} was {screens.state_words(final['state'])}: {why or 'see its log'}")
-
-
-class _Progress:
-    """Tells each new state on stderr."""
-
-    def __init__(self, began_t: float) -> None:
-        self._began_t = began_t
-        self._told: set[tuple[float, str]] = set()
-
-    def __call__(self, document: dict[str, Any]) -> None:
-        for step in document.get("timeline", ()):
-            key = (step["t"], step["event"])
-            if key not in self._told:
-                self._told.add(key)
-                meaning = _MEANING.get(step["event"], step["event"]).format(target=document["target"])
-                state = render.style(f"{screens.state_words(step['event']):12}", bold=True, err=True)
-                render.say(f"{step['t'] - self._began_t:7.1f} s  {state} {render.clean(meaning)}")
+    return await watched(controller, document)
 
 
 def _announce(document: dict[str, Any]) -> None:

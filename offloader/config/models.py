@@ -100,6 +100,7 @@ class Node(Strict):
         "/var/lib/grid-offloader for root, else .local/state/grid-offloader in the SSH account's home"
     )  # fmt: skip
     python: NodePath = Field("/usr/bin/python3", description="Python (3.11 or newer) that runs the launcher there")
+    criu: NodePath | None = Field(None, description="CRIU there, for live moves; default: what its PATH has")
     exporter_port: Port | None = Field(None, description="port of its exporter; default: `prometheus.exporter_port`")
     ray_node_ip: str = Field("", description="its address as Ray knows it; default: `address`")
     labels: Mapping[LabelName, str] = Field({}, description="further labels of its Prometheus target")

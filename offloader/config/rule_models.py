@@ -51,6 +51,10 @@ class MoveSection(Strict):
         _MOVE.max_lost_work_s, alias="max_lost_work", description="most work that a move may throw away"
     )
     checkpoint: CheckpointSection | None = Field(None, description="how jobs save that do not say it themselves")
+    close_connections: bool = Field(
+        False,
+        description="live moves may close TCP connections with other hosts; the program sees their end",
+    )
 
 
 class RuleEntry(Strict):

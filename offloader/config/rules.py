@@ -199,7 +199,14 @@ def _rule(found: Found, defaults: RuleDefaults, look_back_s: float) -> Rule:
             select.classes, select.users, select.min_age_s, select.include, select.exclude, select.restart_safe,
             select.listeners,
         ),
-        move=RuleMove(move.strategies, move.backend, move.nodes, move.max_lost_work_s, _checkpoint(move.checkpoint)),
+        move=RuleMove(
+            move.strategies,
+            move.backend,
+            move.nodes,
+            move.max_lost_work_s,
+            _checkpoint(move.checkpoint),
+            move.close_connections,
+        ),
         labels=dict(entry.labels),
         annotations=dict(entry.annotations),
     )  # fmt: skip

@@ -11,7 +11,7 @@ from offloader.errors import NotFound, Refused
 from offloader.jobs.ids import move_id
 from offloader.model import Attempt, Job, Move, MoveState, Obstacle, Reason
 from offloader.moves.failures import STOPPERS, stopped_by
-from offloader.moves.plan import MovePlan
+from offloader.moves.plan import Bring, MovePlan
 from offloader.moves.preflight import Findings
 from offloader.moves.starting import RunPlan
 
@@ -31,6 +31,9 @@ class Actuator(Protocol):
 
     async def cancel(self, move_id: str, *, by_uid: int) -> Move:
         """Roll back, or end the job. Raises NotFound, Refused."""
+
+    async def bring(self, job_id: str, wish: Bring) -> Move:
+        """Move a job in our care on, or home. Raises NotFound, Refused, NodeUnreachable, VerbFailed, JournalError."""
 
     async def run(self, plan: RunPlan) -> Job:
         """Start a job that has no original. Raises Refused, NotPermitted, JournalError."""
@@ -103,6 +106,10 @@ class RecordingActuator:
     async def cancel(self, move_id: str, *, by_uid: int) -> Move:
         """There is never anything to cancel."""
         raise NotFound(f"there is no move {move_id}: this controller only records (uid {by_uid} asked)")
+
+    async def bring(self, job_id: str, wish: Bring) -> Move:
+        """Nothing is in its care."""
+        raise NotFound(f"there is no job {job_id} to bring to {wish.target}: this controller only records")
 
     async def run(self, plan: RunPlan) -> Job:
         """Nothing is started."""

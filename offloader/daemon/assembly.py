@@ -51,9 +51,10 @@ from offloader.daemon.ticker import Ticker
 from offloader.daemon.toggles import Switches
 from offloader.errors import ConfigError
 from offloader.jobs.ids import UlidFactory
-from offloader.model import Job, Move, MoveState, Reason, Role
+from offloader.model import Job, Move, MoveState, Reason, Role, StrategyName
 from offloader.moves.agent import Agent
 from offloader.moves.incidents import Incident
+from offloader.moves.likeness import Likeness
 from offloader.moves.mover import Mover
 from offloader.moves.plan import MoveNode, Timings
 from offloader.moves.preflight import Preflight
@@ -131,7 +132,10 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
         for backend in backends.values():
             stack.push_async_callback(backend.close)
         staging = Staging(agents, staging_limits(cluster))
-        preflight = Preflight(agents, _STRATEGIES, backends, staging)
+        likeness = Likeness(agents, clock)
+        stack.push_async_callback(likeness.close)
+        likeness.watch(cluster.head.name)
+        preflight = Preflight(agents, _STRATEGIES, backends, staging, likeness)
         recording = RecordingActuator(clock.time, preflight.best)
         hooks = _Hooks()
         decisions = DecisionLog(journal)
@@ -169,7 +173,7 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
             incidents=incidents,
             acting=acting,
             recording=recording,
-            strategies=tuple(_STRATEGIES),
+            strategies=partial(_available, likeness, cluster.head.name),
             rehearse=recording.rehearse,
             records_only=records_only,
         )
@@ -279,6 +283,11 @@ def _mover(tools: Tools, hooks: _Hooks, stack: AsyncExitStack) -> Mover:
     return mover
 
 
+def _available(likeness: Likeness, head: str) -> tuple[StrategyName, ...]:
+    """What is copied needs criu: where the head has none, nothing is planned with it."""
+    return tuple(name for name, one in _STRATEGIES.items() if not one.copies or likeness.usable(head))
+
+
 def _forbidden(asked: Iterable[Forbidden], move: Move | None) -> tuple[Reason, str] | None:
     """The first that forbids it."""
     return next((answer for one in asked if (answer := one(move)) is not None), None)
@@ -320,7 +329,7 @@ def _host(node: Node, stack: AsyncExitStack) -> Host:
 
 
 def _move_node(node: Node) -> MoveNode:
-    return MoveNode(node.name, node.ray_node_ip or node.address, node.python, node.state_dir)
+    return MoveNode(node.name, node.ray_node_ip or node.address, node.python, node.state_dir, node.criu or "")
 
 
 def _missing_backend(cluster: Cluster) -> str | None:

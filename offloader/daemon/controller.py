@@ -66,7 +66,7 @@ class Parts:
     incidents: IncidentLog
     acting: Actuator
     recording: Actuator
-    strategies: tuple[StrategyName, ...]
+    strategies: Callable[[], tuple[StrategyName, ...]]
     rehearse: Rehearse
     backend: str = "ray"
     records_only: str | None = None
@@ -182,7 +182,7 @@ class Controller:
         return self.parts.observer.snapshot(setup, measured, toggles, now, candidates=candidates)
 
     def _plan(self, setup: Setup, snapshot: Snapshot) -> tuple[EngineState, tuple[Decision, ...]]:
-        return plan(setup.rules, self._state, snapshot, setup.policy, available=self.parts.strategies)
+        return plan(setup.rules, self._state, snapshot, setup.policy, available=self.parts.strategies())
 
     async def _act(self, view: View) -> None:
         for decision in view.decisions:

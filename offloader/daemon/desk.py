@@ -106,7 +106,7 @@ class Desk:
         return scan_documents(
             setup,
             snapshot,
-            parts.strategies,
+            parts.strategies(),
             lambda uid: self._permissions.sees(caller, uid),
             everything=everything,
         )
@@ -195,6 +195,10 @@ class Desk:
     async def job(self, caller: Caller, job_id: str) -> Document:
         """One job."""
         return await self._runs.show(caller, job_id)
+
+    async def bring(self, caller: Caller, job_id: str, target: str | None, *, close_connections: bool) -> Document:
+        """Move it on, or home, for those who could signal it."""
+        return await self._runs.bring(caller, job_id, target, close_connections=close_connections)
 
     async def end_job(self, caller: Caller, job_id: str) -> Document:
         """End it, for those who could signal it."""

@@ -71,7 +71,7 @@ class Explanations:
         view = replace(view, snapshot=replace(view.snapshot, toggles=parts.switches.read()))
         private = self._permissions.admin(caller)
         held = held_back(parts.records_only)
-        return process_told(pid, found, view, parts.strategies, held, running=True, private=private)
+        return process_told(pid, found, view, parts.strategies(), held, running=True, private=private)
 
     async def move(self, caller: Caller, move_id: str) -> Document:
         """What happened to a move, and why. Raises NotFound, NotPermitted."""

@@ -11,6 +11,7 @@ from offloader.daemon.controller import Controller
 from offloader.daemon.documents import move_document
 from offloader.daemon.dry_run import passed_over, plan_document, prospects
 from offloader.daemon.setup import Setup
+from offloader.engine.connections import letting_go
 from offloader.engine.evaluate import stale_after_s
 from offloader.engine.guard import permit_manual
 from offloader.engine.place import place, place_on
@@ -45,10 +46,11 @@ class ManualMoves:
         """
         parts, setup = self._controller.parts, self._controller.setup
         candidate = await self._candidate(caller, setup, request.pid)
+        candidate = letting_go(candidate) if request.close_connections else candidate
         measured = await parts.observer.measure(setup, parts.clock.time())
         snapshot = parts.observer.snapshot(setup, measured, parts.switches.read(), parts.clock.time())
         self._check(caller, setup, snapshot, candidate)
-        strategy, others = _strategies(candidate, parts.strategies, request.strategy, snapshot.corrections)
+        strategy, others = _strategies(candidate, parts.strategies(), request.strategy, snapshot.corrections)
         asked = MovePlan(
             candidate=candidate,
             target="",
@@ -130,7 +132,7 @@ class ManualMoves:
             setup.policy,
             requester_uid=caller.uid,
             now=snapshot.now,
-            available=self._controller.parts.strategies,
+            available=self._controller.parts.strategies(),
         )
         _refuse(obstacles, f"process {candidate.leader.pid} is not moved")
 
@@ -152,13 +154,8 @@ def _strategies(
     wanted: StrategyName | None,
     corrections: Corrections,
 ) -> tuple[StrategyName, tuple[StrategyName, ...]]:
-    """The one asked for and no other; else the one that loses least, and those to try after it."""
-    if wanted is not None and wanted not in available:
-        seen = f"strategy {wanted} is not available; available: {', '.join(available)}"
-        raise Refused(Reason.NO_STRATEGY, seen, (Obstacle(Reason.NO_STRATEGY, seen, REMEDIES[Reason.NO_STRATEGY]),))
-    found = [
-        way for way in ways(candidate, available, corrections=corrections) if wanted is None or way.strategy is wanted
-    ]
+    """The one asked for alone (preflight says why not); else the one that loses least, and those to try after it."""
+    found = ways(candidate, available if wanted is None else (wanted,), corrections=corrections)
     open_ways = [way for way in found if way.blocked is None or way.owner_only]
     if not open_ways:
         _refuse(tuple(way.blocked for way in found if way.blocked), f"process {candidate.leader.pid} is not moved")

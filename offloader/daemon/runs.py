@@ -10,13 +10,16 @@ from exporter.classify import command_of
 from offloader.daemon.api.caller import Caller, Permissions
 from offloader.daemon.api.control import RunRequest
 from offloader.daemon.controller import Controller
-from offloader.daemon.documents import job_document
+from offloader.daemon.documents import job_document, move_document
 from offloader.engine.remedies import obstacle
 from offloader.errors import NotFound, NotPermitted, Refused
 from offloader.jobs.events import EventKind
 from offloader.jobs.store import Reader
 from offloader.model import Attempt, Job, Obstacle, Policy, Reason
+from offloader.moves.agent import VerbFailed
+from offloader.moves.plan import Bring
 from offloader.moves.starting import RunPlan
+from offloader.moves.submitted import LOCAL
 
 __all__ = ["Runs", "started_jobs"]
 
@@ -79,6 +82,31 @@ class Runs:
         parts.decisions.told(EventKind.JOB, job.id, words, parts.clock.time(), data={"by_uid": caller.uid})
         await parts.acting.end(job.id)
         return self._document(caller, self._found(job.id))
+
+    async def bring(
+        self, caller: Caller, job_id: str, target: str | None, *, close_connections: bool = False
+    ) -> Document:
+        """Move it on to `target`, None: home to the head. For those who could signal it. The move as it begins.
+
+        `close_connections`: its TCP connections with other hosts may be closed.
+
+        Raises:
+            NotFound, NotPermitted, Refused, JournalError.
+            NodeUnreachable: its node does not say what runs there.
+        """
+        job = self._found(job_id)
+        if not self._permissions.signals(caller, job.uid):
+            raise _not_yours(f"job {job.id} is another user's: you may move what you could signal")
+        parts, policy = self._controller.parts, self._controller.setup.policy
+        where = target if target is not None else policy.head
+        wish = Bring(where, LOCAL if where == policy.head else parts.backend, caller.uid, close_connections)
+        try:
+            move = await parts.acting.bring(job.id, wish)
+        except VerbFailed as error:
+            raise Refused(Reason.NO_SUCH_PROCESS, error.detail) from error
+        words = f"{move.id} begins: {caller.name} brings {job.name} from {move.source} to {move.target}"
+        parts.decisions.told(EventKind.MOVE, move.id, words, parts.clock.time(), data={"by_uid": caller.uid})
+        return move_document(move, job, steps=parts.store.timeline(move.id))
 
     async def output(
         self, caller: Caller, job_id: str, *, epoch: int | None, stream: int, offset: int, follow: bool

@@ -38,7 +38,8 @@ __all__ = ["scan_without_controller", "why_without_controller"]
 
 Document = dict[str, Any]
 
-_AVAILABLE = tuple(strategy.name for strategy in STRATEGIES)
+_AVAILABLE = tuple(strategy.name for strategy in STRATEGIES if not strategy.copies)
+"""What needs criu is known to a controller alone, which asks both nodes."""
 
 
 async def scan_without_controller(config: Path | None, nodes: tuple[str, ...], *, everything: bool) -> list[Document]:

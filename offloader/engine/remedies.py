@@ -47,7 +47,7 @@ REMEDIES: Mapping[Reason, str] = {
     Reason.LOCKED: "let it release the lock first; its owner may move it where the target does not see that file",
     Reason.CREDENTIALS: "start it without them, or set `protect: {credentials: false}` where jobs do not need them",
     Reason.LICENCE: "take it out of `protect: {licensed, licence_variables}` if any node may take out that licence",
-    Reason.REMOTE_CONNECTION: "end its connections to other hosts first",
+    Reason.REMOTE_CONNECTION: "end its connections to other hosts, or let a live move close them (`close_connections`)",
     Reason.ARGV_REWRITTEN: "nothing: it overwrote its command line, so it cannot be started again",
     Reason.UNREADABLE: "run the controller as its owner, or as root",
     Reason.ALREADY_MOVING: "follow it: `grid-offloader status`",

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from exporter.programs import matches
 from offloader.engine.checkpointing import declared_by
+from offloader.engine.connections import allowed_by
 from offloader.engine.correction import correction_for
 from offloader.engine.remedies import obstacle
 from offloader.model import (
@@ -95,6 +96,7 @@ def assess(
         available: Strategies that this version has.
         corrections: What earlier moves say of estimates.
     """
+    candidate = allowed_by(rule, candidate)
     if candidate.obstacles:
         return candidate.obstacles[0]
     refused = _not_selected(candidate, rule)
@@ -226,6 +228,8 @@ def _way(candidate: Candidate, strategy: StrategyName, rule: Rule | None, correc
     estimate = estimated(candidate, strategy, corrections)
     stop_s = estimate.expected_downtime_s
     lost_s = stop_s if strategy is StrategyName.LIVE else estimate.expected_work_lost_s + stop_s
+    if strategy is not StrategyName.LIVE and candidate.only_live is not None:
+        return Way(strategy, lost_s, stop_s, candidate.only_live)
     if strategy is not StrategyName.LIVE and len(roots := _roots(candidate)) > 1:
         seen = f"{len(roots)} processes side by side ({', '.join(roots)}): a {strategy} starts only one"
         return Way(strategy, lost_s, stop_s, obstacle(Reason.NO_STRATEGY, seen))

@@ -58,6 +58,7 @@ class Circumstances:
     `at_source`: it ran where its user had started it. `lived_s`: from its start to its end. `launches`, `tries`: see
     there. `capsule`: whether there is something to start it from. `original`: whether its user had started it at a
     source (False: `run` did elsewhere: what it does there is its own result, and before it ran nothing can be lost).
+    `restored`: it went on from an image, so how it ends is its own result too, however soon.
     """
 
     at_source: bool
@@ -67,6 +68,7 @@ class Circumstances:
     tries: int
     capsule: bool
     original: bool = True
+    restored: bool = False
 
 
 def following(ending: Ending, seen: Circumstances) -> Step:
@@ -80,7 +82,7 @@ def following(ending: Ending, seen: Circumstances) -> Step:
         case Ending.TERMINATED:
             return Step.FAIL
         case Ending.FAILED:
-            early = seen.original and not seen.at_source and seen.lived_s < EARLY_S
+            early = seen.original and not seen.restored and not seen.at_source and seen.lived_s < EARLY_S
             return Step.AGAIN_AT_SOURCE if early and seen.capsule else Step.FAIL
         case Ending.VANISHED:
             allowed = seen.restart_safe and seen.capsule and seen.launches < _LAUNCHES

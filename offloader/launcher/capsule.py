@@ -83,6 +83,8 @@ class Capsule:
     staged: tuple[bytes, ...] = ()  # directories of the source that are copied to this node
     timings: HoldTimings = field(default_factory=HoldTimings)
     state_in: tuple[bytes, ...] = ()  # directories that it goes on from, where it does not begin anew
+    checkpoint: bytes = b""  # the file from which its command goes on
+    criu: str = ""  # its path, where an image of the original is restored instead of running the command again
 
     def carries(self, path: bytes) -> bool:
         """Whether that path of the source is copied along."""
@@ -130,6 +132,8 @@ def load(document: Document) -> Capsule:
             **{name: timings.number(name, default) for name, default in HoldTimings().__dict__.items()}
         ),
         state_in=reader.convert("state_in", reader.get("state_in", list, []), directories),
+        checkpoint=reader.convert("checkpoint", reader.get("checkpoint", str, ""), unpack_bytes),
+        criu=reader.get("criu", str, ""),
     )
 
 

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 from . import proc
+from .criu import image
 from .durable import read_json, write_json
 from .errors import LauncherError
 from .lease import boottime
@@ -29,6 +30,8 @@ def fence(directory: Path, *, limit_s: float = _LIMIT_S) -> Document:
     known = [state, state.get("child") or {}] if state.get("boot_id") == proc.boot_id() else []
     killed = sum(_kill_recorded(one) for one in known)
     count, dead = kill_marked(directory.name, limit_s=limit_s)
+    if dead:
+        image.remove(directory / image.NAME)
     if dead and state and state.get("state") not in _KEPT_STATES:
         write_json(directory / "state.json", {**state, "state": "aborted", "reason": "FENCED"})
     return {"dead": dead, "killed": killed + count}

@@ -1,6 +1,7 @@
 """The source's role: it alone freezes, thaws and ends the original, and it is the watchdog over whoever asks it to.
 
-Instead of freezing it may ask the original to save its state and end (saving.py); until it has, it runs.
+Instead of freezing it may ask the original to save its state and end (saving.py); until it has, it runs. What is frozen
+may be dumped (criu/copying.py); it stays frozen.
 Every process is held by pidfd, the directory by a lock. Frozen without contact it thaws by itself (unless HOLD was
 given, or the job's files changed); thawing never needs a disk. docs/protocol.md has the rules.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from . import PROTOCOL, files, freezer, proc, saving
+from .criu import copying
 from .durable import write_json
 from .errors import LauncherError
 from .guard_config import GuardConfig
@@ -47,6 +49,7 @@ class Guard:
         self._machine = Machine(GUARD, state)
         self._freezer: freezer.Freezer | None = None
         self._saving: saving.Saving | None = None
+        self._copying: copying.Copying | None = None
         self._recorded: list[Document] = []
         self._contact_until = boottime() + config.limit_s
         self._took_s = 0.0
@@ -65,6 +68,7 @@ class Guard:
     def take_over(self, memory: Document) -> None:
         """Go on where a guard that died left off; `memory` is its state file."""
         self._recorded = list(memory["files"])
+        copying.end_left_over(self._directory)
         if memory["freezer"] is not None:
             self._freezer = freezer.remembered(memory["freezer"])
             self._members.include(self._freezer.pids(self._members))
@@ -99,6 +103,7 @@ class Guard:
             while not self._done:
                 self._round()
         finally:
+            self._stop_copying()
             self._server.close()
             self._wakeup.close()
             self._selector.close()
@@ -111,6 +116,8 @@ class Guard:
                     self._obey(message)
             elif key.data is self._wakeup:
                 self._told_to_end()
+            elif isinstance(key.data, copying.Copying):
+                key.data.serve(key.fileobj)
             else:
                 self._leader_ended()
         self._tick(boottime())
@@ -121,6 +128,8 @@ class Guard:
             due.append(self._contact_until)
         if self._state == "saving" and self._saving is not None:
             due.append(self._saving.next_look())
+        if self._copying is not None and self._copying.deadline is not None:
+            due.append(self._copying.deadline)
         if self._state in _OVER and not self._server.linked:
             due.append(self._server.unlinked_since + self._config.unlinked_s)
         return min(due)
@@ -131,6 +140,8 @@ class Guard:
             self._obey({"do": "thaw"}, unasked=True)
         if self._state == "saving" and self._saving is not None:
             self._look_at_saving(self._saving)
+        if self._copying is not None:
+            self._copying.tick(now)
         if self._state in _OVER and self._server.unlinked_for(now) >= self._config.unlinked_s:
             self._done = True
 
@@ -162,6 +173,8 @@ class Guard:
             "freeze": self._freeze,
             "checkpoint": lambda: self._checkpoint(message),
             "record": self._record,
+            "pages": self._open_pages,
+            "dump": lambda: self._dump(message),
             "hold": self._hold,
             "unhold": self._unhold,
             "end": self._end,
@@ -257,6 +270,34 @@ class Guard:
             raise LauncherError("JOURNAL_FAILED", "the state file cannot be written")
         return {"event": "recorded", "files": len(self._recorded)}
 
+    def _open_pages(self) -> Document:
+        """Before the freeze: whoever ships an image connects, and waits."""
+        if self._state not in {"armed", "frozen"}:
+            raise LauncherError("NOT_FROZEN", f"it is {self._state}")
+        if self._copying is None:
+            try:
+                self._copying = copying.Copying(self._directory, self._selector, self._server.send)
+            except OSError as error:
+                raise LauncherError("JOURNAL_FAILED", f"there is no room for an image: {error.strerror}") from error
+        return {"event": "listening"}
+
+    def _dump(self, message: Document) -> Document | None:
+        """Copy the frozen job. The answer comes when criu has ended."""
+        if self._state != "frozen" or self._freezer is None or self._members.leader is None:
+            raise LauncherError("NOT_FROZEN", f"it is {self._state}")
+        if self._copying is None:
+            raise LauncherError("NO_PAGES", "nobody asked for `pages` before")
+        return self._copying.begin(message, self._members.leader.pid, self._freezer.memory())
+
+    def _stop_copying(self) -> None:
+        """Whatever was dumped is of no use any more, or was restored. The job is frozen as before."""
+        if self._copying is not None:
+            own, self._copying = self._copying, None
+            try:
+                own.close()
+            except LauncherError as error:  # criu is gone and the job runs: what is done next thaws or ends it
+                sys.stderr.write(f"{error}\n")
+
     def _contact(self, for_s: object) -> None:
         if isinstance(for_s, bool) or not isinstance(for_s, (int, float)) or not 0 <= for_s <= _LONGEST_CONTACT_S:
             for_s = self._config.limit_s
@@ -281,6 +322,7 @@ class Guard:
     def _thaw(self, *, force: bool) -> Document:
         if self._state == "holding":
             raise LauncherError("HOLDING", "ownership may have passed: unhold first")
+        self._stop_copying()
         if self._state in {"frozen", "changed"}:
             names = [] if force else files.changed(self._recorded)
             if names:
@@ -290,12 +332,14 @@ class Guard:
             assert self._freezer is not None
             self._freezer.thaw(self._members)
         if self._state in {"armed", "frozen", "changed"}:
-            self._enter("thawed" if self._members.leader_alive else "gone")
+            # Its first process may have been killed meanwhile: what it had started goes on, and is the job.
+            self._enter("thawed" if self._members.alive() else "gone")
         return self._event()
 
     def _end(self) -> Document:
         if self._state in {"armed", "thawed", "saving"}:
             raise LauncherError("NOT_FROZEN", f"it is {self._state}: only a frozen job is ended")
+        self._stop_copying()
         if self._state in _FROZEN:
             self._kill_frozen()
         if self._state != "ended":

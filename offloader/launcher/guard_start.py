@@ -17,6 +17,7 @@ import traceback
 from pathlib import Path
 
 from . import cgroups, detach, guard_config, proc
+from .criu import image
 from .durable import read_json
 from .errors import LauncherError
 from .guard import Guard
@@ -99,6 +100,7 @@ def adopt(directory: Path) -> Guard:
     config = guard_config.load(memory)
     if memory["boot_id"] != proc.boot_id():
         # One that was asked to save may have done so before; that it can be run again was declared.
+        image.remove(directory / image.NAME)  # whoever worked on it is gone with the boot
         state = "saved" if memory["state"] in {"saving", "saved"} else "gone"
         return Guard(directory, config, Members.remembered([]), state)
     role = Guard(directory, config, Members.remembered(memory["members"]), memory["state"])

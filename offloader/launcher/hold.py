@@ -1,7 +1,8 @@
 """The target's role: claims a capsule, waits for *go*, launches, proves, takes ownership, collects the exit code.
 
 One thread, one loop. Until ownership passed it lives on a lease: when the controller's answers stop, the successor's
-whole tree is killed at the lease's end, so that the original may thaw (docs/protocol.md).
+whole tree is killed at the lease's end, so that the original may thaw (docs/protocol.md). What it launches is the
+capsule's command, or what an image of the original becomes (criu/revival.py): that one stays stopped until `cont`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from . import check, detach, kernel, output, place, successor, warden
 from .attempt_record import AttemptRecord, whose
 from .capsule import Capsule
+from .criu.revival import Revival, checked
 from .errors import LauncherError
 from .lease import Lease, boottime
 from .prove import Proof
@@ -44,6 +46,9 @@ class Hold:
         self._lease: Lease | None = None
         self._settle_s = 0.0
         self._proof: Proof | None = None
+        self._revival: Revival | None = None
+        self._resumes: Document = {}
+        self._image: Document = {}
         self._report: int | None = None
         self._reported = b""
         self._kill_at: float | None = None
@@ -63,16 +68,31 @@ class Hold:
             self._server.close()
             self._wakeup.close()
             self._selector.close()
+            if self._revival is not None:
+                self._revival.close()
         return self._exit_status()
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        obstacles = check.obstacles_as_owner(self._capsule)
-        if obstacles:
-            self._fail(obstacles[0]["reason"], "; ".join(one["seen"] for one in obstacles))
+        if self._capsule.criu:
+            self._prepare_revival()
         else:
+            obstacles = check.obstacles_as_owner(self._capsule)
+            if obstacles:
+                self._fail(obstacles[0]["reason"], "; ".join(one["seen"] for one in obstacles))
+        if not self._record.final:
             self._record.enter("held")
+
+    def _prepare_revival(self) -> None:
+        """What an image needs was compared with this node before; the restore itself is the last word."""
+        try:
+            self._revival = Revival(self._directory, self._capsule.task, self._capsule.criu)
+        except OSError as error:
+            self._fail("LAUNCH_FAILED", f"no cradle for the job: {error}")
+            return
+        self._tree.adopt(self._revival.pid)
+        self._selector.register(self._revival.descriptor, selectors.EVENT_READ, self._revival)
 
     def _round(self) -> None:
         timeout = max(0.0, self._next_event() - boottime())
@@ -84,6 +104,8 @@ class Hold:
                     self._obey(message)
             elif key.data is self._wakeup:
                 self._signalled()
+            elif self._revival is not None and key.data is self._revival:
+                self._hear_cradle(self._revival)
             else:
                 self._read_report()
         if not self._record.final:
@@ -133,7 +155,7 @@ class Hold:
             self._granted(message.get("seq"))
         elif do == "stop":
             self._stop(message)
-        elif do in {"go", "own", "abort"} and message.get("epoch") != self._capsule.epoch:
+        elif do in {"go", "own", "abort", "cont"} and message.get("epoch") != self._capsule.epoch:
             detail = f"this is epoch {self._capsule.epoch}"
             failed = "failed" if self._record.state == "held" and self._lease is None else "refused"
             self._server.send({"event": failed, "do": do, "reason": "OLD_EPOCH", "detail": detail})
@@ -141,6 +163,8 @@ class Hold:
             self._go(message)
         elif do == "own":
             self._own()
+        elif do == "cont":
+            self._continue()
         elif do == "abort":
             self._abort("asked to") if self._record.state in _LEASED else self._say_state()
         else:
@@ -155,6 +179,12 @@ class Hold:
         if isinstance(settle, bool) or not isinstance(settle, (int, float)) or not settle >= 0:
             self._server.send({"event": "refused", "do": "go", "reason": "BAD_MESSAGE", "detail": "settle_s"})
             return
+        if self._revival is not None:
+            try:
+                self._image = checked(message.get("image"))
+            except LauncherError as error:
+                self._server.send({"event": "refused", "do": "go", "reason": error.code, "detail": error.detail})
+                return
         newer = place.newer_epoch(self._directory, self._capsule)
         if newer is not None:
             self._fail("OLD_EPOCH", f"epoch {newer} of the job is here already")
@@ -181,6 +211,15 @@ class Hold:
         else:
             self._server.send(self._record.event())
             self._look_at_tree()
+
+    def _continue(self) -> None:
+        """The original has ended: what was restored goes on. Anything else goes on already."""
+        if self._record.state != "owned":
+            self._say_state(unless_in=tuple(_LEASED), do="cont")
+        elif self._revival is None:
+            self._server.send({"event": "continued"})
+        else:
+            self._revival.go_on()  # one that is gone has ended with all of the job, and that is what will be said
 
     def _stop(self, message: Document) -> None:
         number, grace = message.get("signal", signal.SIGTERM), message.get("grace_s", self._timings.grace_s)
@@ -210,11 +249,20 @@ class Hold:
     # --- the successor ------------------------------------------------------------------------------------------
 
     def _launch(self) -> None:
+        if self._revival is not None:
+            try:
+                self._revival.restore(self._image)
+            except LauncherError as error:
+                self._fail(error.code, error.detail)
+            except OSError as error:
+                self._fail("LAUNCH_FAILED", f"the image cannot be written: {error.strerror}")
+            return
         try:
             log = output.open_log(self._directory, self._capsule)
             try:
                 self._record.facts["log"] = output.places(self._capsule)
                 self._proof = Proof(self._capsule.image, self._settle_s, boottime())
+                self._resumes = _modified(self._capsule.checkpoint)
                 launched = successor.launch(self._capsule, log)
             finally:
                 os.close(log)
@@ -243,7 +291,7 @@ class Hold:
     def _launched(self) -> None:
         """The command was executed: the settle time counts from here."""
         assert self._tree.leader is not None
-        self._record.facts["child"] = whose(self._tree.leader)
+        self._record.facts["child"] = {**whose(self._tree.leader), **self._resumes}
         if self._proof is not None:
             self._proof.restarted(boottime(), self._settle_s)
         if not self._record.enter("launched"):
@@ -251,6 +299,30 @@ class Hold:
             return
         self._server.send(self._record.event())
         self._look_at_tree()
+
+    def _hear_cradle(self, revival: Revival) -> None:
+        try:
+            events = revival.said()
+        except LauncherError as error:
+            self._fail(error.code, error.detail)
+            return
+        if revival.silent and revival.descriptor in self._selector.get_map():
+            self._selector.unregister(revival.descriptor)
+        for event in events:
+            if event["event"] == "restored" and self._record.state == "held":
+                self._restored(int(event["pid"]))
+            elif event["event"] == "continued":
+                self._server.send(event)
+
+    def _restored(self, leader: int) -> None:
+        """All of it is there, as it was, and stopped: no other proof could be stronger before it may execute."""
+        self._record.facts["log"] = output.places(self._capsule)
+        self._record.facts["child"] = whose(leader)
+        if not self._record.enter("launched"):
+            self._fail("LAUNCH_FAILED", "the state file cannot be written")
+            return
+        self._server.send(self._record.event())
+        self._proven("restored")
 
     def _prove(self, proof: Proof, now: float) -> None:
         found = proof.look(now)
@@ -284,7 +356,11 @@ class Hold:
         status = self._tree.leader_status
         if status is None or self._report is not None:
             return
-        if self._record.state in {"launched", "proven"} and status != 0:
+        if self._record.state == "held" and self._revival is not None:
+            self._hear_cradle(self._revival)  # it may have said why it ends
+            if not self._record.final:
+                self._fail("LAUNCH_FAILED", "the cradle of the job was ended from outside")
+        elif self._record.state in {"launched", "proven"} and status != 0:
             self._note_end(status)
             self._fail("LAUNCH_FAILED", self._last_words(status))
         elif self._record.state == "launched" and self._tree.empty:
@@ -307,17 +383,25 @@ class Hold:
 
     def _note_end(self, status: int) -> None:
         code = os.waitstatus_to_exitcode(status)
+        if self._revival is not None:
+            code = self._revival.exit_code(code)
         self._record.facts["exit_code"] = code if code >= 0 else None
         self._record.facts["signal"] = -code if code < 0 else None
 
-    def _abort(self, why: str) -> None:
+    def _nothing_left(self) -> None:
+        """Before it is said: whoever hears it may end this launcher at once."""
         self._tree.kill()
+        if self._revival is not None:
+            self._revival.forget_image()
+
+    def _abort(self, why: str) -> None:
+        self._nothing_left()
         self._record.facts["detail"] = why
         self._record.enter("aborted")
         self._server.send(self._record.event())
 
     def _fail(self, reason: str, detail: str) -> None:
-        self._tree.kill()
+        self._nothing_left()
         self._record.facts.update(reason=reason, detail=detail)
         self._record.enter("failed")
         self._say_state()
@@ -354,3 +438,11 @@ def _run(directory: Path, capsule: Capsule, ready: detach.Ready) -> int:
     role = Hold(directory, capsule)
     ready()
     return role.run()
+
+
+def _modified(checkpoint: bytes) -> Document:
+    """`resumed_t`: when the checkpoint was written that is about to be gone on from; nothing where there is none."""
+    try:
+        return {"resumed_t": os.stat(checkpoint).st_mtime} if checkpoint else {}
+    except OSError:
+        return {}

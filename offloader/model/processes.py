@@ -106,6 +106,7 @@ class Candidate:
     owner_only: tuple[Obstacle, ...] = ()  # not in mode auto: the owner's own `move` passes over these
     checkpointing: Checkpointing | None = None
     no_checkpoint: Obstacle | None = None  # why it cannot be asked to save
+    only_live: Obstacle | None = None  # why no other strategy may take it: its connections are let go
     confidence: float = 0.5
     complexity: str = "medium"
 

@@ -84,6 +84,7 @@ class RuleMove:
     nodes: tuple[str, ...] = ()  # empty: every worker
     max_lost_work_s: float = 600.0
     checkpoint: CheckpointPattern | None = None  # for jobs that do not say it themselves
+    close_connections: bool = False  # of jobs that move live: established TCP with other hosts
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from offloader.errors import NodeUnreachable
 from offloader.launcher.pack import pack
 from offloader.moves.link import Link
 from offloader.moves.plan import MoveNode
-from offloader.ports import ByteChannel, Completed, Host, LineChannel
+from offloader.ports import Attached, ByteChannel, Completed, Host, LineChannel
 
 __all__ = ["Agent", "VerbFailed"]
 
@@ -104,6 +104,11 @@ class Agent:
         """Start a verb that speaks raw bytes both ways. Raises NodeUnreachable."""
         await self._place()
         return await self._host.stream(self.argv(verb, *arguments), timeout_s=self._verb_s)
+
+    async def attach(self, verb: str, *arguments: str, stdin: int, stdout: int) -> Attached:
+        """Start a verb whose streams are descriptors of ours; what it says is on its stderr. Raises NodeUnreachable."""
+        await self._place()
+        return await self._host.attach(self.argv(verb, *arguments), stdin=stdin, stdout=stdout)
 
     @contextlib.asynccontextmanager
     async def answering(self, verb: str, *arguments: str, said: bytes | None = None) -> AsyncIterator[Any]:

@@ -32,6 +32,7 @@ def compose(
     *,
     state_in: Sequence[bytes] = (),
     staged: Sequence[str] = (),
+    criu: str = "",
 ) -> dict[str, Any]:
     """The capsule of one attempt.
 
@@ -42,6 +43,7 @@ def compose(
         shared: file systems that both nodes see: device number at the source, at the target.
         state_in: directories that it goes on from.
         staged: directories (base64) that are copied to the target.
+        criu: its path there, where an image of the original is to be restored.
     """
     additions = {
         **plan.env,
@@ -62,7 +64,15 @@ def compose(
         "shared": [list(pair) for pair in shared],
         "state_in": [base64.b64encode(directory).decode() for directory in state_in],
         "staged": list(staged),
+        **({"criu": criu} if criu else {}),
+        **_checkpoint(plan.candidate),
     }
+
+
+def _checkpoint(candidate: Candidate) -> dict[str, str]:
+    """The file from which it goes on whenever its command is run again, where one was declared."""
+    how = candidate.checkpointing
+    return {} if how is None or how.file is None else {"checkpoint": base64.b64encode(how.file).decode()}
 
 
 def commissioned(
@@ -97,8 +107,12 @@ def process_part(capture: Mapping[str, Any], plan: MovePlan) -> dict[str, Any]:
 
 
 def renewed(capsule: bytes, epoch: int, node: str) -> dict[str, Any]:
-    """The same capsule for a later attempt, on that node. What it shares with the source is to be found out anew."""
+    """The same capsule for a later attempt, on that node. What it shares with the source is to be found out anew.
+
+    Of an image nothing is left by then: its command is run again.
+    """
     document: dict[str, Any] = json.loads(capsule)
+    document.pop("criu", None)
     document["epoch"] = epoch
     document["env_add"] |= {"TARGET_NODE": node, "OFFLOADING_TASK_ID": f"{document['job']}.{epoch}"}
     return {**document, "shared": []}

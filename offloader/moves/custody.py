@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from offloader.errors import JournalError
 from offloader.jobs.aftermath import ORIGINAL, Circumstances, Ending, Step, ending_of, following, launches, tries
-from offloader.model import Attempt, AttemptState, Completion, Job, JobState, Move
+from offloader.model import Attempt, AttemptState, Completion, Job, JobState, Move, MoveState, StrategyName
 from offloader.moves.carrying import bring_results
 from offloader.moves.failures import STOPPERS
 from offloader.moves.follow import Ended, Follower
@@ -20,8 +20,8 @@ from offloader.moves.incidents import IncidentKind
 from offloader.moves.late import LateSaver
 from offloader.moves.origin import Origin
 from offloader.moves.persist import surely
-from offloader.moves.relaunch import LOCAL
 from offloader.moves.restarting import Restarting, Spawn
+from offloader.moves.submitted import LOCAL
 from offloader.moves.tools import Tools
 from offloader.moves.ward import Ward
 
@@ -56,19 +56,23 @@ class Custody:
         """Until the job is over. Returns it in its final state, or as unknown when its node is not known any more."""
         while self._ward.job.state in _OPEN:
             try:
-                attempt = self._ward.attempts()[-1]
+                attempt = self._ward.present
                 if attempt.node and attempt.node not in self._tools.agents:
                     await self._out_of_reach(f"{attempt.node} is not in the cluster file any more")
                     return self._ward.job
                 ended = await self._live(attempt)
                 if ended is not None:
-                    attempt = self._ward.attempts()[-1]
+                    attempt = self._ward.present
                     await bring_results(self._ward, attempt.epoch, began=ended.ending is not Ending.NOT_STARTED)
                     await self._conclude(attempt, ended)
             except JournalError as error:  # everything above goes on from what the journal says: once more
                 log.warning("%s waits for the journal: %s", self._ward.job.id, error)
                 await self._tools.clock.sleep(self._tools.timings.retry_s)
-        await surely(self._tools, f"the end of {self._ward.name}", self._tools.store.release, self._ward.id)
+        moves = await surely(
+            self._tools, f"the end of {self._ward.name}", self._tools.store.moves_of_job, self._ward.job.id
+        )
+        for holder in (self._ward.job.id, *(move.id for move in moves)):
+            await surely(self._tools, f"the end of {self._ward.name}", self._tools.store.release, holder)
         return self._ward.job
 
     async def stop(self) -> None:
@@ -82,6 +86,11 @@ class Custody:
                 await self._tools.clock.sleep(self._tools.timings.retry_s)
             else:
                 return
+
+    @property
+    def followed(self) -> Attempt | None:
+        """The attempt that runs, as far as we know, and is wanted; None: it is being started, or ended."""
+        return self._ward.present if self._follower is not None and not self._ward.cancelled else None
 
     async def _live(self, attempt: Attempt) -> Ended | None:
         """How the attempt ended; None: it runs now, look again."""
@@ -131,7 +140,8 @@ class Custody:
         else:
             job = replace(self._ward.job, state=JobState.RUNNING)
             backend = LOCAL if step is Step.AGAIN_AT_SOURCE else self._backend()
-            written.append(Attempt(job.id, over.epoch + 1, "", backend, None, None, AttemptState.PENDING, now))
+            epoch = self._ward.attempts()[-1].epoch + 1
+            written.append(Attempt(job.id, epoch, "", backend, None, None, AttemptState.PENDING, now))
         await surely(self._tools, f"{job.id} {ended.ending}", self._tools.store.settle, job, written)
         self._ward.job = job
         if job.state not in (*_OPEN, JobState.LOST):
@@ -139,7 +149,10 @@ class Custody:
         self._tell(over, ended, step, origin)
 
     def _backend(self) -> str:
-        return self._ward.move.backend if self._ward.move is not None else self._ward.attempts()[0].backend
+        """The one that it was given to last: what came home is with none."""
+        given = [one.backend for one in self._ward.attempts()]
+        given += [self._ward.move.backend] if self._ward.move is not None else []
+        return [backend for backend in given if backend not in (LOCAL, ORIGINAL)][-1]
 
     def _following(self, over: Attempt, ended: Ended) -> Step:
         if self._ward.cancelled and ended.ending is not Ending.SUCCEEDED:
@@ -150,12 +163,20 @@ class Custody:
             at_source=at_source,
             lived_s=lived_s if over.pid is not None else 0.0,
             restart_safe=self._ward.job.restart_safe and (at_source or self._ward.origin is not None),
-            launches=launches(attempts),
+            launches=launches(attempts) - max(0, self._live_moves() - 1),  # going on is no further start
             tries=tries(attempts),
             capsule=self._tools.capsules.get(self._ward.job.id) is not None,
-            original=self._ward.move is not None,
+            original=any(one.epoch == 0 for one in attempts),
+            restored=self._restored(over),
         )
         return following(ended.ending, seen)
+
+    def _live_moves(self) -> int:
+        return sum(_went_live(move) for move in self._tools.store.moves_of_job(self._ward.job.id))
+
+    def _restored(self, over: Attempt) -> bool:
+        moves = self._tools.store.moves_of_job(self._ward.job.id)
+        return any(move.to_epoch == over.epoch and _went_live(move) for move in moves)
 
     def _tell(self, over: Attempt, ended: Ended, step: Step, origin: Origin | None) -> None:
         how = f"{_words(ended.completion)} on {over.node or 'no node'}{f' ({ended.detail})' if ended.detail else ''}"
@@ -169,6 +190,10 @@ class Custody:
             self._ward.tell(IncidentKind.NOT_STARTED, f"{self._ward.name} never ran: {ended.detail}")
         else:
             log.info("%s %s: %s", self._ward.name, how, step)
+
+
+def _went_live(move: Move) -> bool:
+    return move.strategy is StrategyName.LIVE and move.state is MoveState.DONE
 
 
 def _words(completion: Completion) -> str:

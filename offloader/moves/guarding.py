@@ -115,6 +115,24 @@ class Guard:
             raise Stopped(Reason.FREEZE_FAILED, str(event.get("detail", "its files could not be recorded")))
         return int(event.get("files", 0))
 
+    async def make_way(self) -> None:
+        """Let whoever takes the memory of a dump connect. Raises Stopped(DUMP_FAILED), LinkLost."""
+        event = await self._ask("pages", "listening", "failed", timeout_s=self._timings.verb_s)
+        if event["event"] == "failed":
+            raise Stopped(_reason(event, Reason.DUMP_FAILED), str(event.get("detail", "there is no way for an image")))
+
+    async def dump(self, criu: str, *, tcp_close: bool) -> dict[str, Any]:
+        """Copy the frozen job: its `tasks`, and the `options` by which its image is restored.
+
+        Raises Stopped(DUMP_FAILED | …): it is frozen as before. LinkLost.
+        """
+        asked = {"criu": criu, "tcp_close": tcp_close, "limit_s": self._timings.copy_s}
+        limit_s = self._timings.copy_s + self._timings.end_s
+        event = await self._ask("dump", "dumped", "failed", timeout_s=limit_s, **asked)
+        if event["event"] == "failed":
+            raise Stopped(_reason(event, Reason.DUMP_FAILED), str(event.get("detail", "it could not be copied")))
+        return event
+
     async def alive(self) -> None:
         """Contact: the original stays frozen for `contact_s` from now. Raises LinkLost."""
         await self._linked().send({"do": "alive", "for_s": self._timings.contact_s})
@@ -208,8 +226,8 @@ class Guard:
         if heard is not None and not heard.done():
             heard.set_result(str(answer["state"]))
 
-    async def _ask(self, do: str, *answers: str, timeout_s: float) -> dict[str, Any]:
-        await self._linked().send({"do": do})
+    async def _ask(self, do: str, *answers: str, timeout_s: float, **fields: object) -> dict[str, Any]:
+        await self._linked().send({"do": do, **fields})
         return await self._linked().expect(*answers, timeout_s=timeout_s)
 
     def _linked(self) -> Link:

@@ -11,16 +11,17 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from offloader.backends.base import NodeAddress, Submission
 from offloader.errors import JournalError
 from offloader.model import Move, MoveState, Obstacle, Reason, Reservation, ReservationKind
 from offloader.moves import origin
 from offloader.moves.capsule import compose
 from offloader.moves.failures import STOPPERS, Stopped, stopped_by
 from offloader.moves.in_flight import InFlight
+from offloader.moves.original import Original
 from offloader.moves.plan import MovePlan
+from offloader.moves.preflight import Findings
 from offloader.moves.rollback import roll_back
-from offloader.moves.submitted import not_coming
+from offloader.moves.submitted import LOCAL, Submitted
 from offloader.moves.tools import Tools
 
 __all__ = ["Handoff"]
@@ -86,30 +87,35 @@ class Handoff(InFlight):
         return self.move
 
     async def _all_of(self, plan: MovePlan) -> None:
-        plan = await self._preflight(plan)
+        plan, found = await self._preflight(plan)
         strategy = self.tools.strategies[plan.strategy]
         self._reserve(plan)
         self._doing = "copying its working directory"
         await self.carrying.copy(self.move.to_epoch)
-        await self._submit(plan)
-        await self._hold()
+        self._refuse(await self.tools.preflight.arrived(plan, self.move, found))
+        await self._hold(await self._submit(plan))
         await self._arm(plan)
+        original = Original(self.guard, self.tools.timings, self.imaging, found.copiers)
+        if strategy.copies:
+            self._doing = "making way for an image"
+            await original.ready_to_copy()
         if strategy.freezes:
             await self._freeze()
         else:
             self._may_be_run_again()
         self._doing = "saving the original's state"
         self._may_go_on()
-        saved = await strategy.save(self.guard, plan.candidate)
+        saved = await strategy.save(original, plan.candidate)
         if not strategy.freezes:
             self._frozen_at = self.tools.clock.boottime()
         await self.carrying.catch_up(self.move.to_epoch)
-        self.to(MoveState.SAVED, detail=saved)
-        await self._go(strategy.settle_s(plan.candidate.age_s))
+        copied = original.copied
+        self.to(MoveState.SAVED, detail=saved, **({"bytes_moved": copied.pages} if copied is not None else {}))
+        await self._go(strategy.settle_s(plan.candidate.age_s), copied.image if copied is not None else None)
         self._commit_to_owning()
         await self._finish()
 
-    async def _preflight(self, plan: MovePlan) -> MovePlan:
+    async def _preflight(self, plan: MovePlan) -> tuple[MovePlan, Findings]:
         """Returns the plan by the strategy that it is carried out by."""
         self._doing = "preflight"
         plan, found = await self.tools.preflight.best(plan, self.move)
@@ -117,15 +123,17 @@ class Handoff(InFlight):
         self.carrying.expect(found.staged)
         staged = [found.staged.root] if found.staged else []
         state_in = self.tools.strategies[plan.strategy].state_in(plan.candidate, found.capture)
+        criu = found.copiers.target if found.copiers is not None else ""
         capsule = json.dumps(
-            compose(found.capture, self.move, plan, found.shared, state_in=state_in, staged=staged)
+            compose(found.capture, self.move, plan, found.shared, state_in=state_in, staged=staged, criu=criu)
         ).encode()
         self.tools.store.set_fact(self.move.id, origin.FACT, origin.of(plan.candidate, found.capture).document())
-        self.tools.capsules.put(self.move.job, capsule)
+        if self.move.from_epoch == 0:  # from where it was brought since, its files are others' names for the same
+            self.tools.capsules.put(self.move.job, capsule)
         await self.successor.place(capsule)
         passed = "; ".join(found.notes) if plan.strategy is not self.move.strategy else ""
         self.to(MoveState.PREFLIGHTED, strategy=plan.strategy, detail=passed)
-        return plan
+        return plan, found
 
     def _refuse(self, obstacles: tuple[Obstacle, ...]) -> None:
         if obstacles:
@@ -134,42 +142,35 @@ class Handoff(InFlight):
 
     def _reserve(self, plan: MovePlan) -> None:
         self._doing = "reserving capacity"
-        reservation = Reservation(
-            id=self.move.id,
-            node=self.move.target,
-            amount=plan.candidate.needs,
-            holder=self.move.id,
-            kind=ReservationKind.MOVE,
-            created_t=self.tools.clock.time(),
-        )
-        self.tools.store.reserve(reservation, plan.available)
+        if self.move.backend != LOCAL:  # a job that comes home finds the place that it had there
+            reservation = Reservation(
+                id=self.move.id,
+                node=self.move.target,
+                amount=plan.candidate.needs,
+                holder=self.move.id,
+                kind=ReservationKind.MOVE,
+                created_t=self.tools.clock.time(),
+            )
+            self.tools.store.reserve(reservation, plan.available)
         self.to(MoveState.RESERVED)
 
-    async def _submit(self, plan: MovePlan) -> None:
+    async def _submit(self, plan: MovePlan) -> Submitted:
         self._doing = f"submitting to {self.move.backend}"
-        node = self.tools.agents[self.move.target].node
-        submission = Submission(
-            id=f"{self.move.job}-{self.move.to_epoch}",
-            node=NodeAddress(node.name, node.address),
-            argv=self.successor.entrypoint(),
-            resources=plan.candidate.needs,
-            metadata={"job": self.move.job, "epoch": str(self.move.to_epoch), "move": self.move.id},
-        )
+        local = self.move.backend == LOCAL
+        submission = None if local else f"{self.move.job}-{self.move.to_epoch}"
+        backend = None if local else self.tools.backends[self.move.backend]
+        agent = self.tools.agents[self.move.target]
+        submitted = Submitted(submission, backend, agent, self.successor, plan.candidate.needs)
         self._may_go_on()
         # Journalled first: a submission that we do not know of could not be revoked.
-        self.to(MoveState.QUEUED, submission_id=submission.id)
-        await self.tools.backends[self.move.backend].submit(submission)
+        self.to(MoveState.QUEUED, submission_id=submission)
+        await submitted.begin({"job": self.move.job, "epoch": str(self.move.to_epoch), "move": self.move.id})
+        return submitted
 
-    async def _hold(self) -> None:
+    async def _hold(self, submitted: Submitted) -> None:
         self._doing = "waiting for the launcher"
-        await self.successor.held(self._submission_over)
+        await self.successor.held(submitted.over)
         self.to(MoveState.HELD)
-
-    async def _submission_over(self) -> str | None:
-        """A sentence when the backend says that no launcher will come of it."""
-        assert self.move.submission_id is not None
-        backend, node = self.tools.backends[self.move.backend], self.tools.agents[self.move.target].node
-        return await not_coming(backend, self.move.submission_id, node)
 
     async def _arm(self, plan: MovePlan) -> None:
         self._doing = "guarding the original"
@@ -189,12 +190,12 @@ class Handoff(InFlight):
         assert job is not None
         self.tools.store.save_job(replace(job, restart_safe=True))
 
-    async def _go(self, settle_s: float) -> None:
+    async def _go(self, settle_s: float, image: dict[str, Any] | None) -> None:
         self._doing = "starting the successor"
         self._may_go_on()
         # Journalled first: after a crash right here, a successor may run.
         self.to(MoveState.GO)
-        launched = await self.successor.go(settle_s, self.guard.still_frozen)
+        launched = await self.successor.go(settle_s, self.guard.still_frozen, image)
         self._downtime_s = self.tools.clock.boottime() - self._frozen_at
         self._note_pid(launched.get("pid"))
         self._doing = "proving the successor"
@@ -214,8 +215,29 @@ class Handoff(InFlight):
         if self.move.state is MoveState.OWNED:
             await self._end()
         if self.move.state is MoveState.ENDED:
+            stood_still = await self._continue()
             await self.guard.quit()
-            await self._surely(MoveState.DONE)
+            await self._surely(MoveState.DONE, **stood_still)
+
+    async def _let_go_on(self) -> None:
+        """Once. Raises LinkLost, NodeUnreachable, TimeoutError without an answer."""
+        if self.tools.strategies[self.move.strategy].copies:
+            await self.successor.go_on()
+
+    async def _continue(self) -> dict[str, float]:
+        """What was restored has been waiting for the original's end. Asked until it is answered."""
+        if not self.tools.strategies[self.move.strategy].copies:
+            return {}
+        self._doing = "continuing the successor"
+        while True:
+            try:
+                await self.successor.go_on()
+                break
+            except STOPPERS as error:
+                self._note_unanswered(stopped_by(error, self._doing).detail)
+                await self.tools.clock.sleep(self.tools.timings.retry_s)
+        frozen = self._frozen_at
+        return {"downtime_s": self.tools.clock.boottime() - frozen} if frozen else {}
 
     async def _own(self) -> None:
         if not await self._holding():
@@ -253,17 +275,25 @@ class Handoff(InFlight):
         self._doing = "ending the original"
         if self.guard.state == "absent":
             await self._again(self.guard.adopt)
-        await self._again(self.guard.end)
+        await self._again(self.guard.end, self._let_go_on)
         await self._surely(MoveState.ENDED)
 
-    async def _again(self, step: Any) -> None:
-        """Until it is answered: past ownership there is no way back, only waiting for contact."""
+    async def _again(self, step: Any, meanwhile: Any = None) -> None:
+        """Until it is answered: past ownership there is no way back, only waiting for contact.
+
+        `meanwhile` is done once the node has been silent for long: a HOLD is durable, so what is held there never runs
+        again, and what was restored need not wait for its end for ever.
+        """
+        since = self.tools.clock.boottime()
         while True:
             try:
                 await step()
             except STOPPERS as error:
                 self._note_unanswered(stopped_by(error, self._doing).detail)
                 await self.tools.clock.sleep(self.tools.timings.retry_s)
+                if meanwhile is not None and self.tools.clock.boottime() - since >= self.tools.timings.reach_s:
+                    with contextlib.suppress(*STOPPERS):
+                        await meanwhile()
                 with contextlib.suppress(*STOPPERS):
                     await self.guard.adopt()
             else:
@@ -298,5 +328,6 @@ class Handoff(InFlight):
                 return
 
     async def _back(self, stopped: Stopped) -> Move:
+        await self.imaging.close()
         self.move = await roll_back(self, stopped)
         return self.move

@@ -7,6 +7,7 @@ from typing import Any
 from offloader.model import Move, MoveState
 from offloader.moves.carrying import Carrying
 from offloader.moves.guarding import Guard
+from offloader.moves.imaging import Imaging
 from offloader.moves.successor import Successor
 from offloader.moves.tools import Tools
 
@@ -22,6 +23,9 @@ class InFlight:
         self.carrying = Carrying(tools, move.id)
         self.guard = Guard(tools.agents[move.source], move, tools.timings)
         self.successor = Successor(tools.agents[move.target], move.job, move.to_epoch, tools.timings, tools.clock)
+        source, target = tools.agents[move.source], tools.agents[move.target]
+        there, here = source.move_dir(move.id), target.attempt_dir(move.job, move.to_epoch)
+        self.imaging = Imaging((source, there), (target, here))
 
     def to(self, state: MoveState, **fields: Any) -> None:
         """Journal the next state, durably, before the step that it allows. Raises JournalError."""
@@ -30,6 +34,7 @@ class InFlight:
         self.tools.on_transition(self.move, before)
 
     async def leave(self) -> None:
-        """Drop both connections, nothing else."""
+        """Drop all connections, nothing else. A dump that is under way ends without them."""
+        await self.imaging.close()
         await self.successor.leave()
         await self.guard.leave()

@@ -8,18 +8,22 @@ from typing import Any
 
 from offloader.errors import NotFound, Refused
 from offloader.jobs.ids import UlidFactory, move_id
-from offloader.model import Attempt, AttemptState, Job, JobState, Move, MoveState, Reason
+from offloader.model import Attempt, AttemptState, Candidate, Capacity, Job, JobState, Move, MoveState, Reason
 from offloader.moves.agent import VerbFailed
+from offloader.moves.brought import brought_by, needs_of
+from offloader.moves.carrying import Carrying
 from offloader.moves.custody import Custody
+from offloader.moves.elsewhere import candidate_at
 from offloader.moves.handoff import Handoff
 from offloader.moves.incidents import Incident, IncidentKind
 from offloader.moves.persist import surely
-from offloader.moves.plan import MovePlan
+from offloader.moves.plan import Bring, MovePlan
 from offloader.moves.respawn import watch
 from offloader.moves.retention import forget_the_old
 from offloader.moves.settle import settled
 from offloader.moves.starting import RunPlan, Starting
-from offloader.moves.tools import Tools
+from offloader.moves.submitted import LOCAL
+from offloader.moves.tools import Place, Tools
 
 __all__ = ["Mover"]
 
@@ -36,6 +40,7 @@ class Mover:
         self._new_id = new_id
         self._handoffs: dict[str, Handoff] = {}
         self._custodies: dict[str, Custody] = {}
+        self._caring: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._finished: list[Callable[[Move], None]] = []
         self._ended: list[Callable[[Job], None]] = []
@@ -69,6 +74,68 @@ class Mover:
         self._spawn(self._carry(handoff, lambda: handoff.run(plan)), f"move {move.id}")
         return move
 
+    async def bring(self, job_id: str, wish: Bring) -> Move:
+        """Move a job in our care on to another node, or home, live. Journalled as *planned* when this returns.
+
+        Raises:
+            NotFound: no such job.
+            Refused: it is not running, is being moved, works on a copy of its directory, or is there already; there is
+                no room; or the controller is shutting down.
+            VerbFailed, NodeUnreachable: its node does not say what runs there.
+            JournalError: it could not be written down, so nothing was done.
+        """
+        self._refuse_at_the_end()
+        job, attempt = self._followed(job_id)
+        if attempt.node == wish.target:
+            raise Refused(Reason.TARGET_NOT_ALLOWED, f"{job.name} runs on {attempt.node} already")
+        last = brought_by(self._tools.store, job_id)
+        if last is not None and Carrying(self._tools, last.id).copies():
+            seen = f"{job.name} works on a copy of its directory on {attempt.node}: that comes home when it ends"
+            raise Refused(Reason.NOT_STAGED, seen)
+        needs = needs_of(self._tools, job_id)
+        candidate = await candidate_at(self._tools.agents[attempt.node], attempt, job, needs)
+        job, attempt = self._followed(job_id)  # asking took its time
+        plan = wish.plan(candidate, self._room(candidate, wish))
+        epoch = self._tools.store.attempts(job_id)[-1].epoch + 1
+        move = self._move(plan, job.id, attempt.epoch, epoch)
+        there = Attempt(job.id, epoch, move.target, plan.backend, None, None, AttemptState.PENDING, move.created_t)
+        self._tools.store.create(job, (there,), move)
+        handoff = Handoff(move, self._tools)
+        self._handoffs[move.id] = handoff
+        self._spawn(self._carry(handoff, lambda: self._handed_over(job_id, handoff, plan)), f"move {move.id}")
+        return move
+
+    def _room(self, candidate: Candidate, wish: Bring) -> Capacity:
+        """What the target offers; home nothing is asked for. Raises Refused."""
+        if wish.backend == LOCAL:
+            return Capacity()
+        place = self._tools.placer(
+            candidate.node, candidate.usage, candidate.needs, avoid=frozenset(), only=wish.target
+        )
+        if not isinstance(place, Place):
+            raise Refused(place.reason, f"{wish.target} cannot take it: {place.seen}", (place,))
+        return place.available
+
+    def _followed(self, job_id: str) -> tuple[Job, Attempt]:
+        """A job that runs in our care, with the attempt that does. Raises NotFound, Refused."""
+        job, custody = self._tools.store.job(job_id), self._custodies.get(job_id)
+        if job is None:
+            raise NotFound(f"there is no job {job_id}: `grid-offloader status` lists them")
+        if any(one.move.job == job_id for one in self._handoffs.values()):
+            raise Refused(Reason.ALREADY_MOVING, f"{job.name} is being moved")
+        attempt = custody.followed if custody is not None else None
+        if attempt is None or attempt.node not in self._tools.agents:
+            raise Refused(Reason.NO_SUCH_PROCESS, f"{job.name} does not run in the controller's care now")
+        return job, attempt
+
+    async def _handed_over(self, job_id: str, handoff: Handoff, plan: MovePlan) -> Move:
+        """Nobody follows it while it is handed on: that its launcher's work ends then is the move's own doing."""
+        caring = self._caring.get(job_id)
+        if caring is not None:
+            caring.cancel()
+            await asyncio.gather(caring, return_exceptions=True)
+        return await handoff.run(plan)
+
     async def run(self, plan: RunPlan) -> Job:
         """Start a job that has no original. Returns as soon as it is written down. Raises as Starting.create does."""
         self._refuse_at_the_end()
@@ -91,6 +158,9 @@ class Mover:
             return handoff.move
         custody = self._custodies.get(move.job)
         if custody is not None:
+            if move.state is MoveState.ROLLED_BACK and move.from_epoch > 0:
+                seen = f"{move_id} is over (rolled back), and its job goes on: to end that, `cancel {move.job}`"
+                raise Refused(Reason.NO_SUCH_PROCESS, seen)
             self._spawn(custody.stop(), f"stop {move_id}")
             return move
         if handoff is not None:
@@ -134,10 +204,11 @@ class Mover:
                 self._take(job, None)
             elif last.state.final:
                 await self._settle(last)
-                await surely(self._tools, "recovery", store.release, last.id)
+                for move in await surely(self._tools, "recovery", store.moves_of_job, job.id):
+                    await surely(self._tools, "recovery", store.release, move.id)
         lately = self._tools.clock.time() - self._tools.timings.respawn_s
         for move in await surely(self._tools, "recovery", store.moves, active=False, since=lately, limit=_ALL):
-            if move.state is MoveState.DONE or move.job in self._custodies:
+            if move.source == self._tools.head and (move.state is MoveState.DONE or move.job in self._custodies):
                 self._spawn(watch(self._tools, move), f"respawn watch {move.id}")
         self._spawn(forget_the_old(self._tools), "forget the old")
 
@@ -196,11 +267,19 @@ class Mover:
             created_t=now,
             restart_safe=plan.candidate.restart_safe,
         )
-        move = Move(
+        move = self._move(plan, job.id, 0, 1)
+        here = Attempt(job.id, 0, move.source, "local", None, leader.pid, AttemptState.RUNNING, now - leader.age_s)
+        there = Attempt(job.id, 1, move.target, plan.backend, None, None, AttemptState.PENDING, now)
+        self._tools.store.create(job, (here, there), move)
+        return move
+
+    def _move(self, plan: MovePlan, job_id: str, from_epoch: int, to_epoch: int) -> Move:
+        now, leader = self._tools.clock.time(), plan.candidate.leader
+        return Move(
             id=move_id(now, leader.pid),
-            job=job.id,
-            from_epoch=0,
-            to_epoch=1,
+            job=job_id,
+            from_epoch=from_epoch,
+            to_epoch=to_epoch,
             identity=leader.identity,
             source=plan.candidate.node,
             target=plan.target,
@@ -213,10 +292,6 @@ class Mover:
             created_t=now,
             updated_t=now,
         )
-        here = Attempt(job.id, 0, move.source, "local", None, leader.pid, AttemptState.RUNNING, now - leader.age_s)
-        there = Attempt(job.id, 1, move.target, plan.backend, None, None, AttemptState.PENDING, now)
-        self._tools.store.create(job, (here, there), move)
-        return move
 
     async def _carry(self, handoff: Handoff, work: Callable[[], Awaitable[Move]]) -> None:
         try:
@@ -226,7 +301,8 @@ class Mover:
         await self._settle(move)
         if move.state is MoveState.DONE:
             self._spawn(self._release_later(move), f"release {move.id}")
-        if move.job in self._custodies:  # the original was ended, by the move or by its roll-back
+        # The original was ended, by the move or by its roll-back. Elsewhere nobody else had started it.
+        if move.source == self._tools.head and move.job in self._custodies:
             self._spawn(watch(self._tools, move), f"respawn watch {move.id}")
         for callback in self._finished:
             callback(move)
@@ -241,7 +317,7 @@ class Mover:
         now_so = settled(move, job, attempts, now)
         await surely(self._tools, f"the end of {move.id}", store.settle, now_so.job, now_so.changed)
         if now_so.cared_for:
-            self._take(now_so.job, move)
+            self._take(now_so.job, await surely(self._tools, move.id, brought_by, store, job.id))
         elif now_so.job.state is JobState.UNKNOWN:
             self._tools.capsules.drop(job.id)
         elif now_so.job.state is JobState.LOST:
@@ -252,13 +328,16 @@ class Mover:
         """Care for it from here on."""
         custody = Custody(job, move, self._tools, self._spawn)
         self._custodies[job.id] = custody
-        self._spawn(self._care(custody, job.id), f"follow {move.id if move is not None else job.id}")
+        self._caring[job.id] = self._spawn(
+            self._care(custody, job.id), f"follow {move.id if move is not None else job.id}"
+        )
 
     async def _care(self, custody: Custody, job_id: str) -> None:
         try:
             job = await custody.run()
         finally:
             self._custodies.pop(job_id, None)
+            self._caring.pop(job_id, None)
         for callback in self._ended:
             callback(job)
 
@@ -267,10 +346,11 @@ class Mover:
         await self._tools.clock.sleep(self._tools.timings.reservation_lag_s)
         await surely(self._tools, f"{move.id} is over", self._tools.store.release, move.id)
 
-    def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._reap)
+        return task
 
     def _reap(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from offloader.model import Candidate, Capacity, StrategyName
+from offloader.model import Candidate, Capacity, Obstacle, Reason, StrategyName
 
-__all__ = ["MoveNode", "MovePlan", "Timings"]
+__all__ = ["Bring", "MoveNode", "MovePlan", "Timings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,31 @@ class MovePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Bring:
+    """A person's wish to have a job that is in our care on another node, or home."""
+
+    target: str
+    backend: str
+    requested_by: int
+    close_connections: bool = False
+
+    def plan(self, candidate: Candidate, available: Capacity) -> MovePlan:
+        """By the one way that takes a job on from where it is. `available`: what the target offers."""
+        connected = Obstacle(Reason.REMOTE_CONNECTION, "whoever asked lets its connections be closed")
+        return MovePlan(
+            candidate=replace(candidate, only_live=connected if self.close_connections else None),
+            target=self.target,
+            strategy=StrategyName.LIVE,
+            rule=None,
+            automatic=False,
+            requested_by=self.requested_by,
+            available=available,
+            backend=self.backend,
+            stage=False,  # its results would come back to where it is now
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class MoveNode:
     """Where on a node the launcher lives and how the backend calls the node."""
 
@@ -41,6 +66,7 @@ class MoveNode:
     address: str
     python: str
     state_dir: str
+    criu: str = ""  # its path there; empty: what the node's PATH has
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +76,8 @@ class Timings:
     hold_s: float = 180.0  # queue wait and start of the launcher: costs the original nothing
     freeze_s: float = 4.0  # the guard itself gives up after 2 s
     save_s: float = 120.0
+    copy_s: float = 600.0  # a frozen job's memory on its way to the target
+    restore_s: float = 120.0
     launch_s: float = 15.0
     prove_extra_s: float = 15.0  # beyond the settle time
     own_s: float = 10.0  # one wait for the answer; asked again on every new connection

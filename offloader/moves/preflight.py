@@ -14,9 +14,12 @@ from typing import Any
 
 from offloader.backends.base import Backend
 from offloader.errors import NodeUnreachable
-from offloader.model import Attempt, Move, Obstacle, Reason, StrategyName
+from offloader.launcher.criu.obstacles import Allowed
+from offloader.model import Move, Obstacle, Reason, StrategyName
 from offloader.moves.agent import Agent, VerbFailed
 from offloader.moves.capsule import compose, differences
+from offloader.moves.likeness import Likeness
+from offloader.moves.original import Copiers
 from offloader.moves.plan import MovePlan
 from offloader.moves.staging import Prospect, Staged, Staging
 from offloader.moves.submitted import not_ready
@@ -32,7 +35,7 @@ class Findings:
     `capture` is the source's picture of the leader (private: it holds the environment), `shared` the file systems that
     both nodes see (device numbers there and here), `streams` what becomes of standard input and outputs ("0" to "2":
     file, log, null, closed), `notes` what people should know although it stops nobody, `staged` the copy that is to be
-    made of its working directory.
+    made of its working directory, `copiers` what copies a job that moves live.
     """
 
     capture: Mapping[str, Any]
@@ -41,6 +44,7 @@ class Findings:
     shared: tuple[tuple[int, int], ...] = ()
     streams: Mapping[str, str] | None = None
     staged: Staged | None = None
+    copiers: Copiers | None = None
 
 
 class Preflight:
@@ -52,15 +56,18 @@ class Preflight:
         strategies: Mapping[StrategyName, Strategy],
         backends: Mapping[str, Backend],
         staging: Staging | None = None,
+        likeness: Likeness | None = None,
     ) -> None:
         """Args: backends: of one that is not among them nothing is known, which is no obstacle.
 
         staging: None: working directories are never copied.
+        likeness: None: no job is copied.
         """
         self._agents = agents
         self._strategies = strategies
         self._backends = backends
         self._staging = staging
+        self._likeness = likeness
 
     async def best(self, plan: MovePlan, move: Move) -> tuple[MovePlan, Findings]:
         """The plan by the first of its strategies that nothing is in the way of, with notes on why not by those before.
@@ -108,7 +115,29 @@ class Preflight:
         own = (*own, *await self._of_backend(move.backend, move.target))
         found = _with(prospect, _findings(capture, own, there))
         left = tuple(one for one in found.obstacles if one.reason not in strategy.lifts)
-        return replace(found, obstacles=left)
+        if not strategy.copies:
+            return replace(found, obstacles=left)
+        if self._likeness is None:
+            return replace(found, obstacles=(*left, Obstacle(Reason.NO_CRIU, "no job is copied here")))
+        job = (move.identity.pid, *others)
+        staged = found.staged.root if found.staged is not None else ""
+        allowed = Allowed(staged=staged, close_connections=plan.candidate.only_live is not None)
+        unlike, copiers = await self._likeness.examine(job, move.source, move.target, found.shared, allowed)
+        return replace(found, obstacles=(*left, *unlike), copiers=copiers)
+
+    async def arrived(self, plan: MovePlan, move: Move, found: Findings) -> tuple[Obstacle, ...]:
+        """What a job that moves live has open and still lacks at the target, once its directory was copied there.
+
+        What was left behind by a pattern, or is no plain file, would be missed only when it is restored. Raises as
+        `examine`.
+        """
+        if found.staged is None or found.copiers is None or self._likeness is None:
+            return ()
+        members = (member.pid for member in plan.candidate.members if member.pid != move.identity.pid)
+        allowed = Allowed(staged=found.staged.root, arrived=True, close_connections=found.copiers.tcp_close)
+        job = (move.identity.pid, *members)
+        lacking, _ = await self._likeness.examine(job, move.source, move.target, found.shared, allowed)
+        return lacking
 
     async def _staged(
         self, asked: dict[str, Any], there: Mapping[str, Any], source: str, target: str, *, allowed: bool | None
@@ -128,12 +157,11 @@ class Preflight:
             there = await self._at_target(target, json.dumps(carried).encode())
         return prospect, there
 
-    async def again(self, capsule: dict[str, Any], source: str, attempt: Attempt) -> Findings:
+    async def again(self, capsule: dict[str, Any], source: str, target: str, *, backend: str) -> Findings:
         """For a job whose original is gone: what the target lacks for its capsule alone.
 
         At the source itself the files are where they were. Raises VerbFailed, NodeUnreachable (both of the source).
         """
-        target = attempt.node
         if target == source:
             streams = capsule["process"]["stdio"].values()
             own = [[stream["dev"], stream["dev"]] for stream in streams if "dev" in stream]
@@ -144,7 +172,7 @@ class Preflight:
             there = await self._at_target(target, json.dumps(asked).encode())
             allowed = True if capsule.get("staged") else None  # as it was the first time
             prospect, there = await self._staged(asked, there, source, target, allowed=allowed)
-        return _with(prospect, _findings({}, await self._of_backend(attempt.backend, target), there))
+        return _with(prospect, _findings({}, await self._of_backend(backend, target), there))
 
     async def _of_backend(self, name: str, target: str) -> tuple[Obstacle, ...]:
         backend = self._backends.get(name)

@@ -12,21 +12,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from offloader.backends.base import NodeAddress, Submission
 from offloader.errors import ExternalError
 from offloader.model import Attempt, AttemptState, Capacity, Completion, Reason, StrategyName
+from offloader.moves.brought import brought_by
 from offloader.moves.capsule import renewed
 from offloader.moves.carrying import Carrying
 from offloader.moves.failures import STOPPERS, Stopped, stopped_by
 from offloader.moves.staging import Staged
-from offloader.moves.submitted import not_coming
+from offloader.moves.submitted import LOCAL, Submitted
 from offloader.moves.successor import Successor
 from offloader.moves.tools import Tools
 
-__all__ = ["LOCAL", "NotStarted", "OnOwning", "launch", "take_up"]
-
-LOCAL = "local"
-"""The backend of attempts at their source: no scheduler stands in between."""
+__all__ = ["NotStarted", "OnOwning", "Started", "launch", "take_up"]
 
 
 class NotStarted(Stopped):
@@ -41,8 +38,22 @@ class NotStarted(Stopped):
         self.completion = completion
 
 
-OnOwning = Callable[[int | None], Awaitable[None]]
-"""Writes down, durably, that from now on the attempt may own its work; given its process id."""
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The attempt's process; `resumed_t`: when the checkpoint was made from which it goes on (Unix seconds)."""
+
+    pid: int | None = None
+    resumed_t: float | None = None
+
+    @classmethod
+    def told(cls, child: Mapping[str, Any]) -> Started:
+        """As a launcher tells it."""
+        pid, resumed_t = child.get("pid"), child.get("resumed_t")
+        return cls(pid if isinstance(pid, int) else None, float(resumed_t) if resumed_t is not None else None)
+
+
+OnOwning = Callable[[Started], Awaitable[None]]
+"""Writes down, durably, that from now on the attempt may own its work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +65,27 @@ class _Launch:
     successor: Successor
     needs: Capacity
 
-    async def prove(self, capsule: bytes) -> int | None:
-        """From *placed* to *proven*; the process id. Raises STOPPERS."""
+    async def prove(self, capsule: bytes) -> Started:
+        """From *placed* to *proven*. Raises STOPPERS."""
         document = renewed(capsule, self.attempt.epoch, self.attempt.node)
-        found = await self.tools.preflight.again(document, self._source(), self.attempt)
+        found = await self.tools.preflight.again(
+            document, self._source(), self.attempt.node, backend=self.attempt.backend
+        )
         if found.obstacles:
             raise Stopped(found.obstacles[0].reason, "; ".join(one.seen for one in found.obstacles))
         staged = await self._carry(found.staged)
         await self.successor.place(json.dumps({**document, "shared": found.shared, "staged": staged}).encode())
-        await self._begin()
-        await self.successor.held(self._over)
+        submitted = self._submitted()
+        await submitted.begin({"job": self.attempt.job, "epoch": str(self.attempt.epoch)})
+        await self.successor.held(submitted.over)
         settle_s = self._settle_s(document)
         launched = await self.successor.go(settle_s, _nobody_to_tell)
         await self.successor.proven(settle_s)
-        pid = launched.get("pid")
-        return pid if isinstance(pid, int) else None
+        return Started.told(launched)
 
     async def _carry(self, staged: Staged | None) -> list[str]:
         """Nothing of the job runs: what is there now is copied at once. The directories that are."""
-        move = self.tools.store.move_of_job(self.attempt.job)
+        move = brought_by(self.tools.store, self.attempt.job)
         if staged is None or move is None:
             return []
         carrying = Carrying(self.tools, move.id)
@@ -92,32 +105,10 @@ class _Launch:
             return 0.0
         return self.tools.strategies[StrategyName.RESTART].settle_s(0.0)
 
-    async def _begin(self) -> None:
-        agent = self.tools.agents[self.attempt.node]
-        if self.attempt.submission_id is None:
-            await agent.verb("hold", self.successor.directory, "--detach")
-            return
-        submission = Submission(
-            id=self.attempt.submission_id,
-            node=NodeAddress(agent.node.name, agent.node.address),
-            argv=self.successor.entrypoint(),
-            resources=self.needs,
-            metadata={"job": self.attempt.job, "epoch": str(self.attempt.epoch)},
-        )
-        await self.tools.backends[self.attempt.backend].submit(submission)
-
-    async def _over(self) -> str | None:
-        if self.attempt.submission_id is None:
-            return await self._launcher_over()
-        backend, node = self.tools.backends[self.attempt.backend], self.tools.agents[self.attempt.node].node
-        return await not_coming(backend, self.attempt.submission_id, node)
-
-    async def _launcher_over(self) -> str | None:
-        """At the source no backend says that the launcher has ended before it was reached: its own record does."""
-        record = await _record(self.tools, self.attempt)
-        if record.get("launcher_alive") or record.get("state") not in ("held", "failed", "aborted"):
-            return None  # also one that is just starting
-        return f"its launcher has ended ({record['state']}): {record.get('detail') or record.get('reason', 'killed')}"
+    def _submitted(self) -> Submitted:
+        submission, agent = self.attempt.submission_id, self.tools.agents[self.attempt.node]
+        backend = self.tools.backends[self.attempt.backend] if submission is not None else None
+        return Submitted(submission, backend, agent, self.successor, self.needs)
 
     async def own(self) -> bool:
         """Until there is an answer: silence says nothing about who owns."""
@@ -140,20 +131,20 @@ async def launch(tools: Tools, attempt: Attempt, capsule: bytes, needs: Capacity
     under_way = _Launch(tools, attempt, _successor(tools, attempt), needs)
     try:
         try:
-            pid = await under_way.prove(capsule)
+            started = await under_way.prove(capsule)
         except STOPPERS as error:
             if await under_way.successor.confirm_dead():
                 raise await under_way.not_started(stopped_by(error, "starting it again")) from error
-            pid = await _pid(tools, attempt)
-        await on_owning(pid)
+            started = await _started(tools, attempt)
+        await on_owning(started)
         if not await under_way.own():
             raise await under_way.not_started(Stopped(Reason.LAUNCH_FAILED, "it gave up before it owned its work"))
     finally:
         await under_way.successor.leave()
 
 
-async def take_up(tools: Tools, attempt: Attempt) -> int | None:
-    """After a restart of the controller in the middle of a launch: its process id if it owns its work.
+async def take_up(tools: Tools, attempt: Attempt) -> Started:
+    """After a restart of the controller in the middle of a launch: what runs if it owns its work.
 
     Raises NotStarted.
     """
@@ -169,7 +160,9 @@ async def take_up(tools: Tools, attempt: Attempt) -> int | None:
             raise await under_way.not_started(interrupted)
     finally:
         await under_way.successor.leave()
-    return attempt.pid if attempt.pid is not None else await _pid(tools, attempt)
+    if attempt.pid is not None:
+        return Started(attempt.pid, attempt.resumed_t)
+    return await _started(tools, attempt)
 
 
 def _successor(tools: Tools, attempt: Attempt) -> Successor:
@@ -194,10 +187,8 @@ async def _record(tools: Tools, attempt: Attempt) -> dict[str, Any]:
     return {}
 
 
-async def _pid(tools: Tools, attempt: Attempt) -> int | None:
-    child = (await _record(tools, attempt)).get("child") or {}
-    pid = child.get("pid")
-    return pid if isinstance(pid, int) else None
+async def _started(tools: Tools, attempt: Attempt) -> Started:
+    return Started.told((await _record(tools, attempt)).get("child") or {})
 
 
 async def _nobody_to_tell() -> None:

@@ -68,7 +68,8 @@ async def _look(tools: Tools, move: Move) -> float:
         if since_s > tools.timings.respawn_s:
             return 0.0
         found = await tools.newcomers(job.uid, since_s)
-        again = next((one for one in found if _same(one, origin, job.uid)), None)
+        home = {one.pid for one in tools.store.attempts(move.job) if one.epoch > 0 and one.node == move.source}
+        again = next((one for one in found if one.pid not in home and _same(one, origin, job.uid)), None)
         if again is None:
             return tools.timings.respawn_s - since_s
         tools.store.set_fact(move.id, FACT, again.pid)

@@ -16,13 +16,14 @@ from offloader.model import Attempt, AttemptState, Capacity, Obstacle, Reason, R
 from offloader.moves.follow import Ended
 from offloader.moves.incidents import IncidentKind
 from offloader.moves.persist import surely
-from offloader.moves.relaunch import LOCAL, NotStarted, launch, take_up
+from offloader.moves.relaunch import NotStarted, Started, launch, take_up
+from offloader.moves.submitted import LOCAL
 from offloader.moves.tools import Place
 from offloader.moves.ward import Ward
 
 __all__ = ["Restarting", "Spawn"]
 
-Spawn = Callable[[Coroutine[Any, Any, Any], str], None]
+Spawn = Callable[[Coroutine[Any, Any, Any], str], object]
 """Lets something go on beside, by name."""
 
 
@@ -47,7 +48,7 @@ class Restarting:
         origin = self._ward.origin
         needs = origin.needs if origin is not None else Capacity()
         try:
-            await launch(self._tools, placed, capsule, needs, lambda pid: self._owning(placed, pid))
+            await launch(self._tools, placed, capsule, needs, lambda started: self._owning(placed, started))
         except NotStarted as error:
             return _not_started(error)
         await self._running(await surely(self._tools, "its attempts", self._ward.attempts))
@@ -56,10 +57,10 @@ class Restarting:
     async def take_up(self, attempt: Attempt) -> Ended | None:
         """A launch in whose middle the controller was restarted."""
         try:
-            pid = await take_up(self._tools, attempt)
+            started = await take_up(self._tools, attempt)
         except NotStarted as error:
             return _not_started(error)
-        await self._running((replace(attempt, pid=pid),))
+        await self._running((replace(attempt, pid=started.pid, resumed_t=started.resumed_t),))
         return None
 
     async def _pause(self) -> None:
@@ -138,9 +139,10 @@ class Restarting:
             again = " again" if self._ward.move is not None or launches(self._ward.attempts()) else ""
             self._ward.tell(IncidentKind.NO_PLACE, f"{self._ward.name} is to start{again} and waits: {what}")
 
-    async def _owning(self, attempt: Attempt, pid: int | None) -> None:
+    async def _owning(self, attempt: Attempt, started: Started) -> None:
         now = self._tools.clock.time()
-        await self._ward.save(replace(attempt, pid=pid, state=AttemptState.UNKNOWN, started_t=now))
+        owning = replace(attempt, pid=started.pid, resumed_t=started.resumed_t)
+        await self._ward.save(replace(owning, state=AttemptState.UNKNOWN, started_t=now))
 
     async def _running(self, attempts: tuple[Attempt, ...]) -> None:
         attempt = attempts[-1]

@@ -11,8 +11,9 @@ from offloader.jobs.aftermath import ORIGINAL
 from offloader.model import Attempt, AttemptState, Move, MoveState, Reason
 from offloader.moves.failures import STOPPERS, Stopped, stopped_by
 from offloader.moves.in_flight import InFlight
+from offloader.moves.incidents import Incident, IncidentKind
 from offloader.moves.persist import surely
-from offloader.moves.relaunch import LOCAL
+from offloader.moves.submitted import LOCAL
 
 __all__ = ["roll_back"]
 
@@ -39,15 +40,33 @@ async def roll_back(flight: InFlight, stopped: Stopped) -> Move:
 
 
 async def _revive(flight: InFlight, stopped: Stopped) -> tuple[MoveState, str]:
-    """The original goes on. Asked until the guard answers: a frozen process is never forgotten."""
+    """The original goes on. Asked until the guard answers: a frozen process is never forgotten.
+
+    Where its node is silent that may be long: what was kept at the target is given back meanwhile, and people are told.
+    """
+    since, told, kept = flight.tools.clock.boottime(), False, True
     while True:
         try:
             return await _try_to_revive(flight, stopped)
         except STOPPERS as error:
             with contextlib.suppress(JournalError):
                 flight.tools.store.set_fact(flight.move.id, "unanswered", stopped_by(error, "thawing").detail)
+            if kept:
+                kept = False
+                await _withdraw(flight)
+                with contextlib.suppress(JournalError):
+                    flight.tools.store.release(flight.move.id)
+            if not told and flight.tools.clock.boottime() - since >= flight.tools.timings.reach_s:
+                told = True
+                _tell_silent(flight, error)
             await flight.tools.clock.sleep(flight.tools.timings.retry_s)
             flight.guard.state = "absent"
+
+
+def _tell_silent(flight: InFlight, error: BaseException) -> None:
+    move = flight.move
+    words = f"{move.id} turns back, and {move.source} does not say whether its original goes on: {error}"
+    flight.tools.on_incident(Incident(IncidentKind.OUT_OF_REACH, move.job, move.id, words))
 
 
 async def _try_to_revive(flight: InFlight, stopped: Stopped) -> tuple[MoveState, str]:
@@ -133,10 +152,21 @@ async def _end_against_all_odds(flight: InFlight) -> Move:
         except STOPPERS:
             await flight.tools.clock.sleep(flight.tools.timings.retry_s)
     await flight.guard.quit()
+    if flight.tools.strategies[flight.move.strategy].copies:
+        await _let_go_on(flight)
     await surely(flight.tools, "the successor that owns", _adopt, flight)
     detail = "the successor says that it owns the work although ownership was never passed: the original was ended"
     await _conclude(flight, MoveState.LOST, Reason.LAUNCH_FAILED, detail)
     return flight.move
+
+
+async def _let_go_on(flight: InFlight) -> None:
+    """What was restored waits for the original's end. Asked until it is answered."""
+    while True:
+        try:
+            return await flight.successor.go_on()
+        except STOPPERS:
+            await flight.tools.clock.sleep(flight.tools.timings.retry_s)
 
 
 def _adopt(flight: InFlight) -> None:

@@ -98,7 +98,7 @@ class Starting:
             env={**plan.env, RUN_MARK: job.id},
             outputs_apart=plan.outputs_apart,
         )
-        await self._check(capsule, order)
+        await self._check(capsule, order, plan.backend)
         self._keep(job, json.dumps(capsule).encode(), plan.backend)
         return job
 
@@ -113,7 +113,7 @@ class Starting:
             raise NotPermitted(Reason.NOT_YOURS, f"process {plan.pid} is not the one that asked: ask again")
         return asker
 
-    async def _check(self, capsule: dict[str, Any], order: Order) -> None:
+    async def _check(self, capsule: dict[str, Any], order: Order, backend: str) -> None:
         """One worker at least would open this capsule. Raises Refused with what the first one lacks."""
         tried: set[str] = set()
         first: tuple[str, tuple[Obstacle, ...]] | None = None
@@ -125,7 +125,7 @@ class Starting:
                 first = first or ("", (place,))
             elif place.node not in tried:
                 tried.add(place.node)
-                found = await self._obstacles(capsule, place.node)
+                found = await self._obstacles(capsule, place.node, backend)
                 if not found:
                     return
                 first = first or (place.node, found)
@@ -134,9 +134,9 @@ class Starting:
             where = f"{order.target or first[0] or 'no worker'} cannot run it"
             raise Refused(first[1][0].reason, f"{where}: {first[1][0].seen}", first[1])
 
-    async def _obstacles(self, capsule: dict[str, Any], node: str) -> tuple[Obstacle, ...]:
+    async def _obstacles(self, capsule: dict[str, Any], node: str, backend: str) -> tuple[Obstacle, ...]:
         try:
-            return (await self._tools.preflight.again(capsule, self._tools.head, node)).obstacles
+            return (await self._tools.preflight.again(capsule, self._tools.head, node, backend=backend)).obstacles
         except VerbFailed as error:
             code = Reason(error.code) if error.code in Reason.__members__ else Reason.LAUNCH_FAILED
             return (Obstacle(code, error.detail),)

@@ -59,8 +59,13 @@ class Successor:
             Reason.HOLD_TIMEOUT, f"no launcher came up on {self._agent.node.name} in {self._timings.hold_s:g} s"
         )
 
-    async def go(self, settle_s: float, before_grant: Callable[[], Awaitable[None]]) -> dict[str, Any]:
-        """Let it start, and answer its lease questions from now on; `before_grant` tells the guard first."""
+    async def go(
+        self, settle_s: float, before_grant: Callable[[], Awaitable[None]], image: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Let it start, and answer its lease questions from now on; `before_grant` tells the guard first.
+
+        `image`: of one that is restored, what the guard said of its dump; it takes as long as it may say.
+        """
 
         async def grant(question: dict[str, Any]) -> None:
             await before_grant()
@@ -70,8 +75,13 @@ class Successor:
 
         link = self._linked()
         link.on("lease?", grant)
-        await link.send({"do": "go", "epoch": self._epoch, "settle_s": settle_s})
-        return self._unless_failed(await link.expect("launched", *_FAILED, timeout_s=self._timings.launch_s))
+        said = {"do": "go", "epoch": self._epoch, "settle_s": settle_s}
+        limit_s = self._timings.launch_s
+        if image is not None:
+            said["image"] = image
+            limit_s += float(image["limit_s"])
+        await link.send(said)
+        return self._unless_failed(await link.expect("launched", *_FAILED, timeout_s=limit_s))
 
     async def proven(self, settle_s: float) -> dict[str, Any]:
         """Wait for its proof of life.
@@ -108,6 +118,27 @@ class Successor:
             raise
         return event["event"] in ("owned", "exited")
 
+    async def go_on(self) -> None:
+        """The original has ended: let what was restored continue. Returns when it does, or has ended since.
+
+        Raises: LinkLost, NodeUnreachable, TimeoutError when this try brought no answer (ask again).
+        """
+        if self._link is None:
+            try:
+                state = await self._connect()
+            except LinkLost:
+                await self._fence()  # raises while its launcher lives; one that has ended is custody's to find
+                return
+            if state == "exited":
+                return
+        link = self._linked()
+        try:
+            await link.send({"do": "cont", "epoch": self._epoch})
+            await link.expect("continued", "exited", timeout_s=self._timings.own_s)
+        except (LinkLost, TimeoutError):
+            await self.leave()
+            raise
+
     async def confirm_dead(self) -> bool:
         """Make sure that nothing runs, and never will, for this attempt.
 
@@ -141,12 +172,16 @@ class Successor:
                 return True
         except VerbFailed as error:
             raise NodeUnreachable(str(error)) from error
-        if self._link is None:
-            try:
-                await self._connect()
-            except LinkLost:
-                return await self._fence()
-        link = self._linked()
+        if self._link is not None:
+            with contextlib.suppress(LinkLost):
+                return await self._abort(self._link)
+        try:
+            await self._connect()
+        except LinkLost:
+            return await self._fence()
+        return await self._abort(self._linked())
+
+    async def _abort(self, link: Link) -> bool:
         await link.send({"do": "abort", "epoch": self._epoch})
         event = await link.expect("aborted", "failed", "owned", "exited", timeout_s=self._timings.own_s)
         return event["event"] in ("aborted", "failed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from offloader.model import Attempt, Job, Move
+from offloader.model import Attempt, AttemptState, Job, Move
 from offloader.moves.incidents import Incident, IncidentKind
 from offloader.moves.order import Order, ordered
 from offloader.moves.origin import Origin, recalled
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Ward:
-    """One job with its newest move, which is over; None: `run` started it, and it never moved."""
+    """One job with the move that took it to where it is (brought_by); None: `run` started it, and it never moved."""
 
     def __init__(self, job: Job, move: Move | None, tools: Tools) -> None:
         self.job = job
@@ -38,8 +38,18 @@ class Ward:
 
     @property
     def source(self) -> str:
-        """The node at which its user started it, or said `run`."""
-        return self.move.source if self.move is not None else self.tools.head
+        """The node at which its user started it, or said `run`. Raises JournalError."""
+        return next((one.node for one in self.attempts() if one.epoch == 0), self.tools.head)
+
+    @property
+    def present(self) -> Attempt:
+        """The attempt that counts: of ours the newest that has not ended, else the newest. Raises JournalError.
+
+        A move that came to nothing leaves a newer one, ended, beside the one that went on.
+        """
+        attempts = self.attempts()
+        going = [one for one in attempts if one.epoch > 0 and one.state is not AttemptState.ENDED]
+        return going[-1] if going else attempts[-1]
 
     @property
     def origin(self) -> Origin | None:

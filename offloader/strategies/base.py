@@ -25,6 +25,12 @@ class Source(Protocol):
         Raises Stopped: NOT_SAVED (it has not ended in time, and may later), NO_CHECKPOINT, ORIGINAL_GONE.
         """
 
+    async def copy(self) -> str:
+        """Copy the frozen job, memory and all; its image is at the target when this returns. In words, what it holds.
+
+        Raises Stopped.
+        """
+
 
 class Strategy(Protocol):
     """One way to get a job's work from one attempt to the next."""
@@ -36,6 +42,10 @@ class Strategy(Protocol):
     @property
     def freezes(self) -> bool:
         """Whether the original is frozen before `save`. One that saves by itself needs to run for it."""
+
+    @property
+    def copies(self) -> bool:
+        """Whether the successor is restored from an image of the original. It stays stopped until that has ended."""
 
     @property
     def lifts(self) -> frozenset[Reason]:

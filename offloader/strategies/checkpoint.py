@@ -29,6 +29,7 @@ class Checkpoint:
 
     name = StrategyName.CHECKPOINT
     freezes = False
+    copies = False
     lifts = frozenset({Reason.LOCKED})  # ending, it lets go of its locks
 
     def state_in(self, candidate: Candidate, capture: Mapping[str, Any]) -> tuple[bytes, ...]:

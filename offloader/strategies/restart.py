@@ -21,6 +21,7 @@ class Restart:
 
     name = StrategyName.RESTART
     freezes = True
+    copies = False
     lifts: frozenset[Reason] = frozenset()
 
     def state_in(self, candidate: Candidate, capture: Mapping[str, Any]) -> tuple[bytes, ...]:  # noqa: ARG002 (as above)

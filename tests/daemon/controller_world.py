@@ -186,7 +186,7 @@ class World:
             incidents=incidents,
             acting=self.mover,
             recording=self.recorder,
-            strategies=(StrategyName.RESTART,),
+            strategies=lambda: (StrategyName.RESTART,),
             rehearse=self.recorder.rehearse,
         )
         return Controller(self.setup, parts)

@@ -225,7 +225,6 @@ def test_moves_that_must_not_be_are_refused_with_reason_and_exit_code(daemon, ea
         (["4194303"], 4, "NO_SUCH_PROCESS"),
         (["2"], 4, "KERNEL_THREAD"),
         ([str(daemon.process.pid)], 4, "PROTECTED"),
-        ([str(load.pid), "--strategy", "live"], 4, "NO_STRATEGY"),
         (["0"], 2, ""),
     ]
     for words, code, reason in cases:

@@ -116,7 +116,7 @@ def test_without_receipts_estimates_are_those_of_the_formulas(make):
     job = make.candidate(memory=1_000_000_000)
     restart, checkpoint, live = (estimated(job, one) for one in (RESTART, CHECKPOINT, LIVE))
     assert (restart.expected_work_lost_s, restart.expected_downtime_s) == (300.0, 5.0)
-    assert (checkpoint.expected_work_lost_s, checkpoint.expected_downtime_s) == (60.0, 5.0)
+    assert (checkpoint.expected_work_lost_s, checkpoint.expected_downtime_s) == (15.0, 5.0)
     assert live.expected_work_lost_s == live.expected_downtime_s == 5.5
     assert (live.age_s, live.memory_bytes, live.cores) == (300.0, 1_000_000_000, 2.0)
 
@@ -125,7 +125,7 @@ def test_a_way_costs_what_earlier_moves_came_out_at(make):
     job = make.candidate(leader=make.process(500, process_class=TRAINING, age_s=300.0))
     known = {(CHECKPOINT, None): Correction(0.5, 0.25, ENOUGH, ENOUGH), (LIVE, TRAINING): Correction(4.0, 2.0, 9, 9)}
     [checkpoint, live, restart] = ways(job, (CHECKPOINT, LIVE, RESTART), corrections=known)
-    assert (checkpoint.lost_s, checkpoint.stop_s) == (31.25, 1.25)
+    assert (checkpoint.lost_s, checkpoint.stop_s) == (8.75, 1.25)
     plain = estimated(job, LIVE).downtime_s
     assert (live.lost_s, live.stop_s) == (2 * plain, 2 * plain), "a live move loses its standstill, and that once"
     assert (restart.lost_s, restart.stop_s) == (305.0, 5.0)

@@ -214,6 +214,8 @@ def test_every_reason_of_selection_placement_and_guard_has_a_remedy():
         Reason.HOLD_TIMEOUT,
         Reason.FREEZE_FAILED,
         Reason.NOT_SAVED,
+        Reason.NOT_STAGED,
+        Reason.DUMP_FAILED,
         Reason.ORIGINAL_GONE,
         Reason.LAUNCH_FAILED,
         Reason.NOT_PROVEN,

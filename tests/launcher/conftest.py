@@ -63,7 +63,8 @@ class Link:
             self.seen.append(event)
             if event.get("event") == "lease?":
                 if self.granting:
-                    self.send(do="grant", seq=event["seq"])
+                    with contextlib.suppress(BrokenPipeError):  # closed since: the next read says so
+                        self.send(do="grant", seq=event["seq"])
                 continue
             return event
 

@@ -150,12 +150,12 @@ class _Preflight:
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
 
-    async def examine(self, plan: MovePlan, move: Move) -> Findings:
-        del plan, move
-        return await self._found()
+    async def best(self, plan: MovePlan, move: Move) -> tuple[MovePlan, Findings]:
+        del move
+        return plan, await self._found()
 
-    async def again(self, capsule: dict[str, Any], source: str, attempt: Attempt) -> Findings:
-        del capsule, source, attempt
+    async def again(self, capsule: dict[str, Any], source: str, target: str, *, backend: str) -> Findings:
+        del capsule, source, target, backend
         return await self._found()
 
     async def _found(self) -> Findings:
@@ -432,7 +432,7 @@ class _Simulation:
                 well_since = now
             elif now - well_since > STAYS_S:
                 return ""
-            if now > self.calm_from + CALM_S:
+            if amiss and now > self.calm_from + CALM_S:
                 return f"{CALM_S:.0f} s after the last fault: {amiss}"
         return self.nodes.broken
 

@@ -17,6 +17,7 @@ MESSAGES: dict[str, tuple[str, ...] | None] = {
     "no connection": ("connect",),
     "it has ended": ("connect",),
     "it was taken away": ("connect",),
+    "it has ended, and goes on from what it saved or from its start": NOTHING,
     "arm": ("arm",),
     "freeze": ("freeze",),
     "record": ("record",),

@@ -64,13 +64,6 @@ After a roll-back, when nothing is frozen any more, the guard is told to quit: i
 `cancel` after *done* ends the job through its launcher: in the model it may end at any time.
 """
 
-NEVER = {(where, message) for where in ("held", "frozen", "saved") for message in ("connect", "fence")}
-"""What the model says and the code does not.
-
-Before *go* nothing was let go: a connection that is lost then leaves nothing that might still run, and the code asks no
-further, where the model may.
-"""
-
 SELDOM = {
     *(
         ("proven", message)
@@ -121,8 +114,7 @@ def test_many_seeds_go_well_and_say_all_that_the_model_says(in_memory):
         assert not story.wrong, str(story)
         assert story.pairs <= MODEL | BESIDE_THE_MODEL, f"{story.pairs - MODEL - BESIDE_THE_MODEL}\n{story}"
         said |= story.pairs
-    assert MODEL - said <= NEVER | SELDOM, MODEL - said - NEVER - SELDOM
-    assert said.isdisjoint(NEVER), said & NEVER
+    assert MODEL - said <= SELDOM, MODEL - said - SELDOM
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ class Original:
     """A process and the way to freeze it, in one."""
 
     how = "v1"
-    leader = None
+    leader = SimpleNamespace(pid=1)
     known = ()
 
     def __init__(self, state, fails):
@@ -92,6 +92,21 @@ class Asked:
         return {}
 
 
+class Copier:
+    """Dumps, or does not."""
+
+    def __init__(self, original):
+        self._original = original
+
+    def begin(self, _message, _leader, _freezer):
+        if self._original.fails:
+            raise LauncherError("DUMP_FAILED", "criu says no")
+        return {"event": "dumped"}
+
+    def close(self):
+        pass
+
+
 def real_guard(tmp_path, state, original):
     """One in the middle of its life, without sockets and signals."""
     guard = Guard.__new__(Guard)
@@ -101,6 +116,7 @@ def real_guard(tmp_path, state, original):
     guard._machine = Machine(GUARD, state)
     guard._freezer = original if state in ICE else None
     guard._saving = Asked(original)
+    guard._copying = Copier(original)
     guard._recorded, guard._took_s, guard._contact_until, guard._watched = [], 0.0, 0.0, None
     guard._server = SimpleNamespace(send=lambda _document: None)
     return guard
@@ -128,7 +144,7 @@ GUARD_CASES = [
     for state, original, do, wrote in itertools.product(
         (*ICE, *RUNNING, "saved", "ended", "gone"),
         ("run", "ice", "doomed", "end"),
-        ("freeze", "checkpoint", "record", "alive", "hold", "unhold", "thaw", "end"),
+        ("freeze", "checkpoint", "record", "dump", "alive", "hold", "unhold", "thaw", "end"),
         (False, True),
     )
     if consistent(state, original)
@@ -192,7 +208,7 @@ def real_hold(state, lease):
     hold._timings = HoldTimings()
     hold._server = SimpleNamespace(send=lambda document: said.append(document["event"]))
     hold._tree = SimpleNamespace(kill=lambda: None, collect=lambda: None, leader_status=None)
-    hold._report = None
+    hold._report = hold._revival = None
     hold._lease = lease
     return hold, said
 
@@ -207,7 +223,7 @@ def lease_with(slots, asked_slots_ago=()):
 
 HOLD_CASES = [
     (state, slots, do)
-    for state, slots, do in itertools.product(sorted(HOLD.keys() - {""}), (-1, 0, 1), ("go", "own", "abort"))
+    for state, slots, do in itertools.product(sorted(HOLD.keys() - {""}), (-1, 0, 1), ("go", "own", "abort", "cont"))
     if state == "held" or (slots >= 0) == (state in ("launched", "proven"))
 ]
 
@@ -228,7 +244,7 @@ def test_the_models_launcher_does_what_the_launcher_does(monkeypatch, state, slo
     assert not after.attempt.child, "nothing starts before a grant"
 
 
-@pytest.mark.parametrize("do", ["go", "own", "abort"])
+@pytest.mark.parametrize("do", ["go", "own", "abort", "cont"])
 @pytest.mark.parametrize("state", ["held", "launched", "proven", "owned"])
 def test_a_message_of_another_epoch_changes_nothing(monkeypatch, state, do):
     """As in the model, where nobody hears it."""

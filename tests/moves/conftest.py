@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from live_world import Counting
 from moves_world import WORKERS, Witness, build
 from staging_world import NOBODY, StagingWorld
 
@@ -37,6 +38,13 @@ async def world(tmp_path):
             os.kill(pid, signal.SIGKILL)
     journal.close()
     witness.close()
+
+
+@pytest.fixture
+def counting(world):
+    made = Counting(world)
+    yield made
+    made.close()
 
 
 @pytest.fixture(params=[0, NOBODY], ids=["own-account", "another-account"])

@@ -44,6 +44,7 @@ from offloader.model import (
 )
 from offloader.moves.agent import Agent
 from offloader.moves.incidents import Incident
+from offloader.moves.likeness import Likeness
 from offloader.moves.mover import Mover
 from offloader.moves.plan import MoveNode, MovePlan, Timings
 from offloader.moves.preflight import Findings, Preflight
@@ -52,6 +53,7 @@ from offloader.strategies import STRATEGIES
 
 PROJECT = Path(__file__).resolve().parents[2]
 LOAD = PROJECT / "deploy/_testbed/load.py"
+CRIU = str(PROJECT / ".cache/criu/criu")
 WORKERS = ("worker", "spare")
 
 
@@ -225,7 +227,7 @@ async def rehearsed(world: World, plan: MovePlan) -> Findings:
 def build(root: Path, witness: Witness, journal: Journal, backend: FakeBackend) -> World:
     """One life of a controller over directories that outlive it."""
     hosts = {name: LocalHost(name) for name in ("head", *WORKERS)}
-    nodes = {name: MoveNode(name, name, sys.executable, str(root / name)) for name in hosts}
+    nodes = {name: MoveNode(name, name, sys.executable, str(root / name), CRIU) for name in hosts}
     timings = Timings(
         hold_s=20, retry_s=0.1, reservation_lag_s=0.5, reach_s=1, place_s=0.1, again_s=0.2, respawn_look_s=0.2
     )
@@ -250,7 +252,7 @@ def build(root: Path, witness: Witness, journal: Journal, backend: FakeBackend) 
         agents=agents,
         backends={"fake": backend},
         strategies=strategies,
-        preflight=Preflight(agents, strategies, {"fake": backend}),
+        preflight=Preflight(agents, strategies, {"fake": backend}, likeness=Likeness(agents, clock)),
         head="head",
         capsules=CapsuleFiles(root / "capsules"),
         forbidden=lambda _move: forbidden[0] if forbidden else None,

@@ -172,13 +172,14 @@ async def test_a_successor_that_fails_at_once_costs_nothing_of_what_was_saved(wo
 
 async def test_a_worker_that_dies_afterwards_costs_what_was_done_since_the_last_checkpoint(world):
     """Not its whole life, although nobody declared a restart harmless."""
-    child, _ = saving(world, "--save-every=1")
-    move = await world.mover.start(plan(world, child))
+    child, file = saving(world, "--save-every=1")
+    move = await world.mover.start(plan(world, child, file))
     assert (await world.final(move)).state is MoveState.DONE
     await asyncio.sleep(1.5)
     await world.kill_launcher(move, await world.attempt(move, 1))
     again = await world.attempt(move, 2)
     assert again.node == "spare"
+    assert 0 <= again.started_t - again.resumed_t < 10, "how old was what it went on from"
     await asyncio.sleep(1)
     chain = world.witness.report()["chain"]
     assert len(chain) == 3

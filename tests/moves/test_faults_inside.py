@@ -32,9 +32,9 @@ class Saving(Restart):
     def __init__(self, instead) -> None:
         self._instead = instead
 
-    async def save(self, source) -> None:
+    async def save(self, source, candidate) -> str:
         await self._instead()
-        await super().save(source)
+        return await super().save(source, candidate)
 
     def settle_s(self, _age_s: float) -> float:
         return 0.5

@@ -6,7 +6,7 @@ import pytest
 
 from offloader.errors import JournalError
 from offloader.jobs.store import Step
-from offloader.model import Capacity, Identity, Job, Move, MoveState, StrategyName
+from offloader.model import Attempt, AttemptState, Capacity, Identity, Job, Move, MoveState, StrategyName
 from offloader.moves.origin import Origin, fingerprint, recalled
 from offloader.moves.plan import Timings
 from offloader.moves.respawn import Newcomer, watch
@@ -28,6 +28,7 @@ class Head:
         self.found = newcomers
         self.facts = {"origin": ORIGIN.document()}
         self.steps = steps
+        self.held = ()
         self.failures = failures
         self.looks = []
         self.incidents = []
@@ -47,6 +48,9 @@ class Head:
 
     def set_fact(self, _move, key, value):
         self.facts[key] = value
+
+    def attempts(self, _job):
+        return self.held
 
     def job(self, _job):
         return Job("J", "ann", 1000, "train.py", 1.0)
@@ -88,6 +92,13 @@ async def test_others_are_not(other):
     assert head.incidents == []
     assert head.now == 70.0  # until the time is over
     assert {uid for uid, _ in head.looks} == {1000}
+
+
+async def test_the_job_itself_back_at_its_source_is_none():
+    head = Head(newcomer())
+    head.held = (Attempt("J", 2, "head", "local", None, 9, AttemptState.RUNNING, 11.0),)
+    await watch(head, MOVE)
+    assert head.incidents == []
 
 
 async def test_after_its_time_nobody_looks_any_more():

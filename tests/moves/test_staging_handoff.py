@@ -47,6 +47,7 @@ async def moving(others):
     strategies = {one.name: one for one in STRATEGIES}
     incidents, places = [], []
     tools = Tools(
+        head="head",
         store=journal,
         clock=clock,
         agents=others.agents,

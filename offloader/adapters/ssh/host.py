@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shutil
 import textwrap
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +17,17 @@ from typing import TypeVar
 
 import paramiko
 
+from offloader.adapters.attached import AttachedCommand
 from offloader.adapters.chunks import ChunkInbox
+from offloader.adapters.commands import default_environment
 from offloader.adapters.lines import LineInbox
+from offloader.adapters.ssh.client import client_argv
 from offloader.adapters.ssh.clientconfig import destination
 from offloader.adapters.ssh.connection import Connection, connect
 from offloader.adapters.ssh.session import Session, SessionRefused, command_line, kill_line
 from offloader.adapters.ssh.settings import SshSettings
 from offloader.errors import NodeUnreachable
-from offloader.ports import ByteChannel, Completed, LineChannel
+from offloader.ports import Attached, ByteChannel, Completed, LineChannel
 
 __all__ = ["SshHost"]
 
@@ -85,6 +90,27 @@ class SshHost:
     async def stream(self, argv: Sequence[str], *, timeout_s: float = 10.0) -> ByteChannel:
         """Start a command for raw bytes. Raises NodeUnreachable when it cannot be started in time."""
         return await self._open(_SshStream, argv, timeout_s)
+
+    async def attach(self, argv: Sequence[str], *, stdin: int, stdout: int) -> Attached:
+        """Start a command with its streams tied to these descriptors, by a connection of its own: OpenSSH's client.
+
+        Raises NodeUnreachable: there is no such client here. That it cannot connect shows in what it has to say.
+        """
+        program = shutil.which("ssh")
+        if program is None:
+            raise NodeUnreachable(f"{self._name}: bulk goes by OpenSSH's client, and there is no `ssh` in PATH here")
+        environment = default_environment()
+        if "SSH_AUTH_SOCK" in os.environ:
+            environment["SSH_AUTH_SOCK"] = os.environ["SSH_AUTH_SOCK"]
+        made = AttachedCommand(
+            client_argv(program, self._settings, argv),
+            environment,
+            stdin=stdin,
+            stdout=stdout,
+            described=f"{self._name}: {_brief(argv)}",
+        )
+        await made.connect()
+        return made
 
     async def _open(self, kind: _Kind[_ChannelT], argv: Sequence[str], timeout_s: float) -> _ChannelT:
         command = command_line(argv, at_most_s=None)

@@ -34,6 +34,7 @@ class MoveRequest:
     dry_run: bool = False
     capture_state: bool = True
     stage: bool | None = None
+    close_connections: bool = False
     env_vars: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -114,6 +115,9 @@ class Control(Protocol):
 
     async def job(self, caller: Caller, job_id: str) -> Document:
         """One job, by its id or a move's."""
+
+    async def bring(self, caller: Caller, job_id: str, target: str | None, *, close_connections: bool) -> Document:
+        """Move it on to another node; None: home. The move as it begins."""
 
     async def end_job(self, caller: Caller, job_id: str) -> Document:
         """End it."""

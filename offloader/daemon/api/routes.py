@@ -50,6 +50,7 @@ _MOVE = {
     "dry_run": Field(boolean, default=False),
     "capture_state": Field(boolean, default=True),
     "stage": Field(boolean),
+    "close_connections": Field(boolean, default=False),
     "env_vars": Field(environment, default={}),
 }
 _PID = {"pid": Field(whole(1, _PID_MAX), required=True)}
@@ -58,6 +59,7 @@ _SCAN = {"node": Field(texts, default=()), "all": Field(flag, default=False)}
 _MOVES = {"limit": Field(whole(1, _LIMIT_MAX), default=100)}
 _LOGS = {"offset": Field(whole(0), default=0), "follow": Field(flag, default=False)}
 _OUTPUT = {"stream": Field(whole(1, 2), default=1), "epoch": Field(whole(1)), **_LOGS}
+_BRING = {"target": Field(text), "close_connections": Field(boolean, default=False)}
 _EVENTS = {"after": Field(whole(0), default=0), "limit": Field(whole(1, _LIMIT_MAX), default=100)}
 
 
@@ -80,6 +82,7 @@ def control_app(control: Control) -> web.Application:
             web.get("/v1/moves/{id}/logs", _logs),
             web.post("/v1/jobs", _run),
             web.get("/v1/jobs/{id}", _job),
+            web.post("/v1/jobs/{id}/bring", _bring),
             web.post("/v1/jobs/{id}/cancel", _end_job),
             web.get("/v1/jobs/{id}/output", _output),
             web.get("/v1/mine", _mine),
@@ -181,6 +184,14 @@ async def _large_body(request: web.Request) -> bytes:
 async def _job(request: web.Request) -> web.StreamResponse:
     parse_query(request.query.items(), {})
     return answer(await _control(request).job(_caller(request), request.match_info["id"]))
+
+
+async def _bring(request: web.Request) -> web.StreamResponse:
+    asked = parse_body(await request.read(), _BRING)
+    bringing = _control(request).bring(
+        _caller(request), request.match_info["id"], asked["target"], close_connections=asked["close_connections"]
+    )
+    return answer(await _to_its_end(request, bringing), 202)
 
 
 async def _end_job(request: web.Request) -> web.StreamResponse:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 __all__ = ["GHOST_LIMIT_BYTES", "DumpRequest", "Inherited", "Options", "Pages", "RestoreRequest", "dump", "page_server"]
 __all__ += ["restore", "terminal"]
 
-GHOST_LIMIT_BYTES = 64 << 20
+GHOST_LIMIT_BYTES = 16 << 20
 """Of a deleted file that is still open, criu carries at most so much."""
 
 

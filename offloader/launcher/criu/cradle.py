@@ -87,6 +87,11 @@ class Cradle:
         """Kill what is left and give everything back."""
         if self.pidfd >= 0:
             self.kill()
+            self.release()
+
+    def release(self) -> None:
+        """Give everything back where somebody else takes the init's end; the closed socket ends one that still is."""
+        if self.pidfd >= 0:
             os.close(self.pidfd)
             self._socket.close()
             self.pidfd = -1

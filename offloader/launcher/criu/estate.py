@@ -19,7 +19,7 @@ from ..wire import Document, pack_bytes
 from .sockets import protocol, sockets
 from .tasks import pid_inside
 
-__all__ = ["survey"]
+__all__ = ["main", "survey"]
 
 _KNOWN_DEVICES = frozenset({b"/dev/null", b"/dev/zero", b"/dev/full", b"/dev/random", b"/dev/urandom"})
 _KNOWN_ANONYMOUS = frozenset({b"eventfd", b"eventpoll", b"inotify", b"signalfd", b"timerfd", b"fanotify", b"pidfd"})
@@ -135,16 +135,19 @@ class _Estate:
                 "nameless": not deleted and not _leads_to(path, found),
                 "append": True,
                 "writable": False,
+                "stored_to": False,
                 "locked": False,
             },
         )
         known["append"] = known["append"] and append and not mapped
-        known["writable"] = known["writable"] or flags & os.O_ACCMODE != os.O_RDONLY
+        writable = flags & os.O_ACCMODE != os.O_RDONLY
+        known["writable"] = known["writable"] or writable
+        known["stored_to"] = known["stored_to"] or (mapped and writable)
 
     def _mappings(self, pid: int) -> None:
         """Programs and libraries must be the very same; other mapped files count as files (proc_pid_maps(5))."""
-        for line in proc.read_bytes(f"/proc/{pid}/maps").splitlines():
-            fields = line.split(None, 5)
+        lines = [line.split(None, 5) for line in proc.read_bytes(f"/proc/{pid}/maps").splitlines()]
+        for fields in sorted(lines, key=lambda fields: fields[1][2:3] != b"x"):  # of a program, its data is no file
             path = fields[5] if len(fields) > 5 else b""  # noqa: PLR2004 (the path, where there is one)
             if path.startswith(b"/SYSV"):
                 self._strange.add("System V shared memory")
@@ -183,8 +186,9 @@ def _foreign(pid: int, leader: int, status: dict[str, str]) -> list[str]:
     links = {name: _namespace(pid, name) for name in _NAMESPACES}
     apart = [name for name in _NAMESPACES if links[name] != _namespace(leader, name)]
     apart += [name for name in _SHARED_WITH_US if links[name] != _namespace("self", name)]
-    if links["pid"] != _namespace("self", "pid") and not _in_cradle(pid, pid_inside(status)):
-        apart.append("pid")
+    if links["pid"] != _namespace("self", "pid"):
+        # criu gives what it restores a time namespace, so that its clocks go on from where they were.
+        return sorted(set(apart) - {"time"} if _in_cradle(pid, pid_inside(status)) else {*apart, "pid"})
     return sorted(set(apart))
 
 
@@ -227,3 +231,10 @@ def _flags(pid: int, number: str) -> int:
 def _range(text: bytes) -> str:
     """/proc/PID/map_files has the addresses without leading zeros."""
     return "-".join(f"{int(one, 16):x}" for one in text.split(b"-"))
+
+
+def main(arguments: list[str]) -> Document:
+    """The verb: `estate PID…`, the leader first."""
+    if not arguments or not all(argument.isdigit() for argument in arguments):
+        raise LauncherError("USAGE", "estate PID…")
+    return survey([int(argument) for argument in arguments])

@@ -22,7 +22,7 @@ from ..lease import boottime
 from ..reaper import descendants, kill_tree, signal_one
 from ..stopping import stopped
 
-__all__ = ["Execution", "complaint"]
+__all__ = ["Execution", "complaint", "end_between"]
 
 _INSIDE_TASKS = {"x86_64": {"61", "101", "247"}, "aarch64": {"95", "117", "260"}}
 """wait4, ptrace and waitid (the kernel's tables of system calls): between two of these a task is not itself."""
@@ -95,16 +95,8 @@ class Execution:
 
         After the limit at any moment. Tried with criu stopped: what is seen then still holds at the kill.
         """
-        deadline = boottime() + limit_s
-        while self.poll() is None and boottime() < deadline:
-            victim = self._criu()
-            signal_one(victim, signal.SIGSTOP)
-            while not stopped(victim.pid) and boottime() < deadline:
-                select.select([], [], [], _PAUSE_S)
-            if _outside_of_tasks(victim.pid):
-                break
-            signal_one(victim, signal.SIGCONT)
-            select.select([], [], [], _PAUSE_S)
+        if self.poll() is None:
+            end_between(self._criu(), limit_s)
         self.kill()
 
     def _criu(self) -> proc.Stat:
@@ -120,6 +112,20 @@ class Execution:
             self.kill()
             os.close(self.descriptor)
             self.descriptor = -1
+
+
+def end_between(victim: proc.Stat, limit_s: float) -> None:
+    """Stop a criu at a moment when it has nothing of its own inside a task, and kill it there. See `kill_between`."""
+    deadline = boottime() + limit_s
+    while proc.same(victim.pid, victim.start_ticks) and boottime() < deadline:
+        signal_one(victim, signal.SIGSTOP)
+        while not stopped(victim.pid) and boottime() < deadline:
+            select.select([], [], [], _PAUSE_S)
+        if _outside_of_tasks(victim.pid):
+            break
+        signal_one(victim, signal.SIGCONT)
+        select.select([], [], [], _PAUSE_S)
+    signal_one(victim, signal.SIGKILL)
 
 
 def _namespaces(beside: int | None) -> list[tuple[int, int]]:

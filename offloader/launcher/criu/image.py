@@ -1,28 +1,45 @@
 """An image's files: where they are, how they travel, and that they go away.
 
 Memory goes through criu's page server straight to the target; what criu writes at the source beside that (registers,
-descriptors, contents of deleted files) is small and follows as a tar stream. A launcher accepts only plain files of
-criu's kinds, into a directory that it has made itself.
+descriptors, contents of deleted files) is small and follows as a tar archive: within the messages about it where it
+fits, else by `pack DIR` and `unpack DIR`. A launcher accepts only plain files of criu's kinds, into a directory that it
+has made itself.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
+import select
 import shutil
+import signal
+import sys
 import tarfile
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from .. import proc
+from ..durable import read_json
 from ..errors import LauncherError
-from .arguments import Pages, page_server
+from ..lease import boottime
+from ..reaper import signal_one
+from ..wire import Document, pack_bytes, unpack_bytes
+from .arguments import GHOST_LIMIT_BYTES, Pages, page_server
 from .execution import Execution, complaint
 
-__all__ = ["PageServer", "Sizes", "create", "pack", "remove", "sizes", "unpack"]
+__all__ = ["NAME", "PageServer", "Sizes", "create", "main_pack", "main_unpack", "pack"]
+__all__ += ["remove", "rest", "sizes", "sweep", "unpack", "unpack_rest", "users"]
+
+NAME = "image"
+"""Of its directory, in the one of a move at the source and of an attempt at the target."""
 
 _NAME = re.compile(r"[a-z0-9][A-Za-z0-9._-]{0,100}\.img")
 _PAGES = re.compile(r"(pages|pagemap)-.*\.img")
 _MOST_FILES = 100_000
+_REMOVE_S, _PAUSE_S = 2.0, 0.01
+_REST_LIMIT_BYTES = GHOST_LIMIT_BYTES + (16 << 20)
 
 
 class Sizes(NamedTuple):
@@ -38,9 +55,40 @@ def create(directory: Path) -> None:
 
 
 def remove(directory: Path) -> None:
-    """Delete it: an image that outlives its move could bring back the past. Nothing there is well. Raises OSError."""
-    if directory.is_dir():
-        shutil.rmtree(directory)
+    """Delete it: an image that outlives its move could bring back the past. Nothing there is well. Raises OSError.
+
+    Whatever still works on it is ended: a page server that nobody waits for, or a child that criu makes at its start to
+    try the kernel's ptrace(2), and that stays stopped for ever where criu is killed in that moment.
+    """
+    deadline = boottime() + _REMOVE_S
+    while directory.is_dir():
+        for user in users(directory):
+            signal_one(user, signal.SIGKILL)
+        try:
+            shutil.rmtree(directory)
+        except OSError:
+            if boottime() >= deadline:
+                raise
+            select.select([], [], [], _PAUSE_S)
+
+
+def sweep(attempts: Path) -> None:
+    """Delete what attempts from before this boot have left: nobody asks for those again, and it is all their memory."""
+    for directory in attempts.glob(f"*/{NAME}"):
+        state = read_json(directory.parent / "state.json")
+        if state is not None and state.get("boot_id") != proc.boot_id():
+            with contextlib.suppress(OSError):
+                remove(directory)
+
+
+def users(directory: Path) -> list[proc.Stat]:
+    """Processes that were started for this image: its directory is a word of their command line."""
+    path, found = os.fsencode(directory), []
+    for stat in proc.all_stats():
+        with contextlib.suppress(OSError):
+            if not stat.dead and path in proc.read_bytes(f"/proc/{stat.pid}/cmdline").split(b"\0"):
+                found.append(stat)
+    return found
 
 
 def sizes(directory: Path) -> Sizes:
@@ -117,3 +165,37 @@ class PageServer:
     def close(self) -> None:
         """Give up."""
         self._execution.close()
+
+
+def rest(directory: Path) -> str:
+    """Everything but the memory, as base64."""
+    stream = io.BytesIO()
+    pack(directory, stream)
+    return pack_bytes(stream.getvalue())
+
+
+def unpack_rest(archive: str, directory: Path) -> int:
+    """The inverse; returns the bytes. Raises LauncherError (BAD_IMAGE)."""
+    try:
+        data = unpack_bytes(archive)
+    except ValueError as error:
+        raise LauncherError("BAD_IMAGE", "no base64") from error
+    return unpack(io.BytesIO(data), directory, limit_bytes=_REST_LIMIT_BYTES)
+
+
+def main_pack(arguments: list[str]) -> Document:
+    """The verb at the source: `pack DIR`, the guard's."""
+    if len(arguments) != 1:
+        raise LauncherError("USAGE", "pack DIR")
+    directory = Path(arguments[0]) / NAME
+    if not directory.is_dir():
+        raise LauncherError("DUMP_FAILED", f"there is no image in {arguments[0]}")
+    return {"rest": rest(directory)}
+
+
+def main_unpack(arguments: list[str]) -> Document:
+    """The verb at the target: `unpack DIR < base64`, the attempt's."""
+    if len(arguments) != 1:
+        raise LauncherError("USAGE", "unpack DIR")
+    data = sys.stdin.buffer.read(2 * _REST_LIMIT_BYTES)
+    return {"bytes": unpack_rest(data.decode("ascii", "replace"), Path(arguments[0]) / NAME)}

@@ -7,7 +7,7 @@
 | processes that do not descend from the first one | NOT_ONE_TREE |
 | stopped, traced, in other namespaces | STOPPED, TRACED, CONTAINER |
 | program or library missing or another build | NO_EXECUTABLE |
-| file missing, another one, or of another size; not carried along | NO_FILE |
+| file missing, another one, or of another size; not brought along | NO_FILE |
 | directory missing | NO_DIRECTORY |
 | deleted file too large, file without its name, device, descriptor or memory that criu does not know | UNSUPPORTED_FD |
 | a lock that somebody else has, or on a file that the target sees too | LOCKED |
@@ -30,7 +30,7 @@ from .arguments import GHOST_LIMIT_BYTES
 
 __all__ = ["Allowed", "accounts", "between", "unlike"]
 
-_SHARE = "put it on a file system that both nodes see, or let it be carried along"
+_SHARE = "put it on a file system that both nodes see, or into its working directory, which can be copied"
 _SAME_VERSION = "install the same version on both nodes"
 _PROGRAMS_USE = re.compile(
     r"mmx|sse|ssse|avx|amx|aes|vaes|v?pclmul|sha_ni|sha512|sm[34]|fma|f16c|bmi|abm|popcnt|movbe|adx|rdrand|rdseed|rdpid|"
@@ -45,23 +45,36 @@ _VERSION = re.compile(r"(\d+)\.(\d+)")
 class Allowed:
     """What the caller takes care of, or permits.
 
-    `carried`: paths (base64) that are brought to the target as they are; `attached_pipes`: inodes of pipes that are
-    attached again there (--inherit-fd); `terminal`: a terminal is; `close_connections`: established TCP is closed.
+    `carried`: paths (base64) that are brought to the target as they are; `staged`: a directory (base64) that the target
+    does not have, and that is brought there with all that is in it (`arrived`: it was); `attached_pipes`: inodes of
+    pipes that are attached again there (--inherit-fd); `terminal`: a terminal is; `close_connections`: established TCP
+    with other nodes is closed.
     """
 
     carried: frozenset[str] = frozenset()
+    staged: str = ""
+    arrived: bool = False
     attached_pipes: frozenset[int] = frozenset()
     terminal: bool = False
     close_connections: bool = False
     ghost_limit_bytes: int = GHOST_LIMIT_BYTES
+
+    def brings(self, path: str) -> bool:
+        """Whether that path (base64) is one of those that are brought."""
+        if path in self.carried:
+            return True
+        if not self.staged:
+            return False
+        root = unpack_bytes(self.staged).rstrip(b"/")
+        return unpack_bytes(path) == root or unpack_bytes(path).startswith(root + b"/")
 
 
 def between(estate: Document, offer: Document, shared: SharedDevices, allowed: Allowed) -> list[Document]:
     """Everything at once, so that nobody mends one thing only to meet the next."""
     return [
         *_members(estate),
-        *_programs(estate, offer),
-        *_directories(estate, offer),
+        *_programs(estate, offer, allowed),
+        *_directories(estate, offer, allowed),
         *(found for file in estate["files"] for found in _file(file, offer, shared, allowed)),
         *_edges(estate, allowed),
         *(found for one in estate["sockets"] for found in _socket(one, offer, allowed)),
@@ -135,18 +148,20 @@ def _some(pids: list[int]) -> str:
     return ", ".join(map(str, pids[:5])) + (", …" if len(pids) > 5 else "")  # noqa: PLR2004 (enough to recognise)
 
 
-def _programs(estate: Document, offer: Document) -> Iterator[Document]:
+def _programs(estate: Document, offer: Document, allowed: Allowed) -> Iterator[Document]:
     for one in estate["programs"]:
         here, path = offer["programs"][one["path"]], shown(unpack_bytes(one["path"]))
+        if allowed.brings(one["path"]):
+            continue
         if here is None:
             yield obstacle("NO_EXECUTABLE", f"it runs {path}, which is not on the target", _SAME_VERSION)
         elif here != one["digest"]:
             yield obstacle("NO_EXECUTABLE", f"it runs {path}, which is another build on the target", _SAME_VERSION)
 
 
-def _directories(estate: Document, offer: Document) -> Iterator[Document]:
+def _directories(estate: Document, offer: Document, allowed: Allowed) -> Iterator[Document]:
     for path in estate["directories"]:
-        if not offer["directories"][path]:
+        if not (offer["directories"][path] or allowed.brings(path)):
             yield obstacle("NO_DIRECTORY", f"{shown(unpack_bytes(path))} is not on the target", _SHARE)
 
 
@@ -165,15 +180,20 @@ def _file(file: Document, offer: Document, shared: SharedDevices, allowed: Allow
     elif file["nameless"]:
         seen = f"it has {path} open, which lives on without that name (deleted on NFS, or replaced)"
         yield obstacle("UNSUPPORTED_FD", seen, "let it close that file first")
-    elif not same and file["path"] not in allowed.carried:
+    elif not same and not allowed.brings(file["path"]):
         yield from _other_file(file, path, here)
+    elif not same and file["stored_to"]:
+        seen = f"it writes to {path} by mapping it (mmap), which shows in no file time: it would go on with an old copy"
+        yield obstacle("UNSUPPORTED_FD", seen, "put it on a file system that both nodes see")
+    elif not same and allowed.arrived and here is None:
+        yield obstacle("NO_FILE", f"{path} was not copied", "take it out of what `staging.exclude` leaves behind")
 
 
 def _deleted(file: Document, path: str, offer: Document, allowed: Allowed) -> Iterator[Document]:
     if file["size"] > allowed.ghost_limit_bytes:
         seen = f"the deleted file {path} has {file['size']} bytes, more than {allowed.ghost_limit_bytes}"
         yield obstacle("UNSUPPORTED_FD", seen, "let it close that file first, or raise the limit")
-    elif not offer["parents"][file["path"]]:
+    elif not (offer["parents"][file["path"]] or allowed.brings(file["path"])):
         seen = f"the deleted file {path} would be made anew, and its directory is not on the target"
         yield obstacle("NO_DIRECTORY", seen, _SHARE)
 
@@ -206,11 +226,17 @@ def _socket(one: Document, offer: Document, allowed: Allowed) -> Iterator[Docume
         seen = "it is connected to a process outside of the job by a unix socket"
         yield obstacle("OPEN_EDGE", seen, "end the connection")
     elif kind == "tcp" and one["state"] not in {"listening", "closed"}:
-        if not (allowed.close_connections and one["state"] == "established"):
+        if not (allowed.close_connections and one["state"] == "established" and not _on_this_node(one)):
             seen = f"it has a TCP connection with {one['remote']}"
             yield obstacle("REMOTE_CONNECTION", seen, "end it, or allow that connections are closed")
     elif "address" in one:
         yield from _bound(one, offer)
+
+
+def _on_this_node(one: Document) -> bool:
+    """Whether the other end is here: the job's own, or that of a service which the target does not have."""
+    remote = one["remote"].rpartition(":")[0]
+    return bool(remote == one["address"] or remote.startswith(("127.", "::ffff:127.")) or remote == "::1")
 
 
 def _bound(one: Document, offer: Document) -> Iterator[Document]:

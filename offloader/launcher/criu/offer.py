@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 
+from ..errors import LauncherError
 from ..fileprint import digest
-from ..wire import Document, unpack_bytes
+from ..wire import LIMIT_BYTES, Document, decode, unpack_bytes
 from .sockets import bound_ports
 
-__all__ = ["offer"]
+__all__ = ["main", "offer"]
+
+_INPUT_LIMIT_BYTES = 10 * LIMIT_BYTES
 
 
 def offer(estate: Document) -> Document:
@@ -54,3 +58,16 @@ def _is_ours(address: str) -> bool:
         except OSError:
             return False
     return True
+
+
+def main(arguments: list[str]) -> Document:
+    """The verb: `offer < estate`."""
+    if arguments:
+        raise LauncherError("USAGE", "offer < estate")
+    data = sys.stdin.buffer.read(_INPUT_LIMIT_BYTES + 1)
+    if len(data) > _INPUT_LIMIT_BYTES:
+        raise LauncherError("BAD_MESSAGE", f"larger than {_INPUT_LIMIT_BYTES} bytes")
+    try:
+        return offer(decode(data))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise LauncherError("BAD_MESSAGE", f"no estate: {error!r}") from error

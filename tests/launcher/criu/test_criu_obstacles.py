@@ -86,6 +86,29 @@ child = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.
         away.rmdir()
         assert look.codes(elsewhere.pid) == ["NO_DIRECTORY"]
 
+    def test_what_lies_in_a_directory_that_is_brought_as_a_whole(self, look):
+        """Its working directory with the files open in it, and the program; nothing beside it."""
+        project = look.bench.root / "project"
+        (project / "below").mkdir(parents=True)
+        process = look.start("data = open('below/data', 'w+')\n", cwd=project)
+        lacking = [os.fsencode(project / "below/data")]
+        root = pack_bytes(os.fsencode(project))
+        assert look.codes(process.pid, shared=(), without=lacking) == ["NO_FILE"]
+        assert look.codes(process.pid, shared=(), without=lacking, allowed=Allowed(staged=root)) == []
+        beside = pack_bytes(os.fsencode(look.bench.root / "proj"))
+        assert look.codes(process.pid, shared=(), without=lacking, allowed=Allowed(staged=beside)) == ["NO_FILE"]
+        arrived = Allowed(staged=root, arrived=True)
+        assert look.codes(process.pid, shared=(), without=lacking, allowed=arrived) == ["NO_FILE"], "a pattern left it"
+        assert look.codes(process.pid, shared=(), allowed=arrived) == []
+
+    def test_a_file_that_is_written_to_by_mapping_it_is_not_brought(self, look):
+        """Its times tell nothing of what is stored: a second pass of a copy would pass over it."""
+        root = pack_bytes(os.fsencode(look.bench.root))
+        stores = "import mmap\nf = open('data', 'w+b')\nf.truncate(9)\nm = mmap.mmap(f.fileno(), 0)\nf.close()\n"
+        process = look.start(stores, cwd=look.bench.root)
+        assert look.codes(process.pid, shared=(), allowed=Allowed(staged=root)) == ["UNSUPPORTED_FD"]
+        assert look.codes(process.pid) == []
+
     def test_a_file_that_is_read_and_has_another_size_there(self, look):
         """criu compares sizes; a log that is only appended to may differ."""
         path = look.bench.root / "data"
@@ -155,7 +178,13 @@ child = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.
             port = server.getsockname()[1]
             process = look.start(f"import socket\ns = socket.create_connection(('127.0.0.1', {port}))\n")
             assert look.codes(process.pid) == ["REMOTE_CONNECTION"]
-            assert look.codes(process.pid, allowed=Allowed(close_connections=True)) == []
+            closing = Allowed(close_connections=True)
+            assert look.codes(process.pid, allowed=closing) == ["REMOTE_CONNECTION"], "its other end is here"
+            estate = survey([process.pid])
+            (one,) = (one for one in estate["sockets"] if one.get("state") == "established")
+            one["remote"] = "192.0.2.9:22"
+            found = between(estate, offer(estate), frozenset(), closing)
+            assert "REMOTE_CONNECTION" not in {one["reason"] for one in found}
         process = look.start("import socket\ns = socket.create_server(('127.0.0.1', 0))\n")
         estate = survey([process.pid])
         taken, moved = offer(estate), offer(estate)

@@ -1,0 +1,117 @@
+"""The way of one image, from the guard of the original to the launcher at the target.
+
+Its memory goes from one node's command to the other's by pipes that we only tie together; it is opened before the
+freeze, so that a frozen job waits for its bytes alone. The rest is small and comes with the guard's answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+from typing import Any
+
+from offloader.errors import NodeUnreachable
+from offloader.moves.agent import Agent, VerbFailed
+from offloader.ports import Attached
+
+__all__ = ["Imaging"]
+
+_PIPE_BYTES = 1 << 20  # what an ordinary account may have (fs.pipe-max-size)
+_LAST_WORDS = 300
+
+Document = dict[str, Any]
+
+
+class Imaging:
+    """`open`, then the guard dumps, then `arrived`; `close` in any case."""
+
+    def __init__(self, source: tuple[Agent, str], target: tuple[Agent, str]) -> None:
+        """Args: nodes, and the directories there: of the guard, of the attempt."""
+        self._source = source
+        self._target = target
+        self._receiver: _End | None = None
+        self._ends = contextlib.AsyncExitStack()
+
+    async def open(self, criu: str, *, limit_s: float) -> None:
+        """Both ends wait for the dump, for at most so long. `criu`: its path at the target.
+
+        Raises: VerbFailed, NodeUnreachable.
+        """
+        (sender, there), (receiver, here) = self._source, self._target
+        with contextlib.ExitStack() as ours:
+            forward, backward = _pipe(ours), _pipe(ours)
+            source = await self._attached(sender, "pages", there, stdin=backward[0], stdout=forward[1])
+            target = await self._attached(
+                receiver, "receive", here, criu, f"{limit_s:g}", stdin=forward[0], stdout=backward[1]
+            )
+        async with asyncio.timeout(limit_s):
+            for end in (source, target):
+                await end.document()
+        self._receiver = target
+
+    async def arrived(self, *, limit_s: float) -> int:
+        """Once all of the memory is at the target: its bytes. Raises VerbFailed, NodeUnreachable, TimeoutError."""
+        assert self._receiver is not None
+        async with asyncio.timeout(limit_s):
+            report = await self._receiver.document()
+        try:
+            return int(report["pages_bytes"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise NodeUnreachable(f"{self._target[0].node.name}: what answers is no launcher") from error
+
+    async def rest(self, told: str | None) -> str | None:
+        """What is to be said to the launcher of the rest: it, or None where it was too large and is there already.
+
+        Raises VerbFailed, NodeUnreachable.
+        """
+        if told is not None:
+            return told
+        (sender, there), (receiver, here) = self._source, self._target
+        packed = await sender.verb("pack", there)
+        await receiver.verb("unpack", here, stdin=str(packed["rest"]).encode("ascii"))
+        return None
+
+    async def close(self) -> None:
+        """Whatever is still on its way stops."""
+        self._receiver = None
+        await self._ends.aclose()
+
+    async def _attached(self, agent: Agent, verb: str, *arguments: str, stdin: int, stdout: int) -> _End:
+        attached = await agent.attach(verb, *arguments, stdin=stdin, stdout=stdout)
+        self._ends.push_async_callback(attached.close)
+        return _End(agent.node.name, attached)
+
+
+class _End:
+    """One node's end, as far as it has something to say."""
+
+    def __init__(self, node: str, attached: Attached) -> None:
+        self._node = node
+        self._lines = aiter(attached.lines())
+        self._words = ""
+
+    async def document(self) -> Document:
+        """What it says next. Raises VerbFailed, NodeUnreachable with the last other words on its stderr."""
+        async for line in self._lines:
+            try:
+                document: Document = json.loads(line)
+            except ValueError:  # a shell's greeting, a complaint of ssh or sshd
+                self._words = line.decode("utf-8", "replace").strip()[-_LAST_WORDS:] or self._words
+                continue
+            if "error" in document:
+                raise VerbFailed(str(document["error"]), f"{self._node}: {document.get('detail', '')}")
+            return document
+        raise NodeUnreachable(f"{self._node}: the way of the image is cut: {self._words or 'nothing was said'}")
+
+
+def _pipe(ours: contextlib.ExitStack) -> tuple[int, int]:
+    """A large one; our own copies of its ends live as long as `ours`."""
+    reading, writing = os.pipe()
+    ours.callback(os.close, reading)
+    ours.callback(os.close, writing)
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return reading, writing
