@@ -9,7 +9,7 @@ __all__ = ["start"]
 def start(settings: Settings, *, rule: bool) -> None:
     """Bring up hosts, Ray, monitoring and the controller. Without `rule` its rule only observes."""
     bed.up(settings)
-    ray_cluster.up(settings, controller.ACCOUNT)
+    ray_cluster.up(settings, ray_cluster.DEFAULT_USER)
     monitoring.up(settings)
     controller.configure(settings, mode="auto" if rule else "observe")
     controller.start(settings)

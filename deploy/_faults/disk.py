@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from _testbed import controller, nodes
-from _testbed.settings import USERS
 from _testbed.shell import run
 
 from _faults.rig import Rig
@@ -24,7 +23,7 @@ _filling = threading.Event()
 
 
 def _inside(rig: Rig) -> str:
-    return f"{rig.settings.private}/{controller.ACCOUNT}/state"
+    return f"{controller.inside(rig.settings)}/state"
 
 
 def _seen(rig: Rig) -> Path:
@@ -45,7 +44,7 @@ def prepare(rig: Rig) -> None:
     run(["mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", str(image)])
     rig.state_dir().mkdir(exist_ok=True)
     _on_head(rig, "mount", "-o", "loop", str(image), _inside(rig))
-    uid = USERS[controller.ACCOUNT]
+    uid = rig.state_dir().parent.stat().st_uid
     os.chown(_seen(rig), uid, uid)
     _seen(rig).chmod(0o700)
     rig.start_controller()

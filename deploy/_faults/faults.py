@@ -105,7 +105,7 @@ def kill_raylet(rig: Rig, _: Sequence[Victim]) -> None:
 
 def start_ray(rig: Rig) -> None:
     """Start what is missing of Ray."""
-    ray_cluster.up(rig.settings, controller.ACCOUNT)
+    ray_cluster.up(rig.settings, controller.account(rig.settings))
 
 
 def kill_node(rig: Rig, _: Sequence[Victim]) -> None:

@@ -39,10 +39,11 @@ class Outcome:
 def outcome(records: Sequence[Record], fault_t: float, now: float) -> Outcome:
     """Judge one load's records; `fault_t`: Unix time from which the seconds count."""
     report = witness_report.report(records, now, SHORT_GAP_S)
-    running = [entry for entry in report["chain"] if entry["start_id"] in report["running"]]
+    running = [entry for entry in report["chain"] if entry["running"]]
     again = None
     if len(running) == 1:
-        mine = (one["t"] for one in records if one["start_id"] == running[0]["start_id"] and one["t"] >= fault_t)
+        copy = (running[0]["start_id"], running[0]["node"])
+        mine = (one["t"] for one in records if (one["start_id"], one["node"]) == copy and one["t"] >= fault_t)
         again = next(mine, now) - fault_t
     copies = tuple(entry["node"] for entry in report["chain"])
     return Outcome(copies, report["overlaps"], tuple(entry["node"] for entry in running), again)

@@ -72,7 +72,7 @@ class Rig:
     def whole(self) -> None:
         """Bring up whatever is not up, the controller over its own journal; wait until something can be placed."""
         bed.up(self.settings)
-        ray_cluster.up(self.settings, controller.ACCOUNT)
+        ray_cluster.up(self.settings, controller.account(self.settings))
         monitoring.up(self.settings)
         if not controller.running(self.settings):
             self.start_controller()
@@ -93,7 +93,7 @@ class Rig:
 
     def state_dir(self) -> Path:
         """The controller's state directory, as the machine sees it."""
-        return self.settings.node_dir(self.head) / "private" / controller.ACCOUNT / "state"
+        return controller.outside(self.settings, self.settings.head) / "state"
 
     def ask(self, question: Callable[[Client], Coroutine[Any, Any, Answer]]) -> Answer | None:
         """Ask the controller; None while it does not answer."""

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from _testbed import controller
-from _testbed.settings import USERS, Settings
+from _testbed.settings import Settings
 
 from offloader.jobs.transitions import ORDER
 
@@ -18,15 +18,16 @@ class Stages:
     """Which moves are to stop where. Moves are named by their process, whose id is known before the move's."""
 
     def __init__(self, settings: Settings) -> None:
-        self._outside = settings.node_dir(settings.head) / "private" / controller.ACCOUNT / "faults"
-        self.inside = settings.private / controller.ACCOUNT / "faults"
+        self._outside = controller.outside(settings, settings.head) / "faults"
+        self.inside = controller.inside(settings) / "faults"
         """The directory as the controller sees it."""
 
     def create(self) -> None:
         """Make the directories, empty."""
+        owner = self._outside.parent.stat().st_uid
         for directory in (self._outside, self._outside / "hold", self._outside / "at"):
             directory.mkdir(exist_ok=True)
-            os.chown(directory, USERS[controller.ACCOUNT], USERS[controller.ACCOUNT])
+            os.chown(directory, owner, owner)
         self.release_all()
 
     def hold(self, pid: int, state: str) -> None:

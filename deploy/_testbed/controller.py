@@ -1,4 +1,7 @@
-"""The controller on the test bed's head: its configuration, its start and its ends. A single-account cluster."""
+"""The controller on the test bed's head: its configuration, its start and its ends.
+
+A single-account cluster: controller, SSH and work are the account's that Ray was started by.
+"""
 
 import json
 import os
@@ -10,14 +13,16 @@ from typing import Any
 
 from _testbed import monitoring, nodes, ray_cluster, services
 from _testbed.errors import TestbedError
-from _testbed.settings import PROJECT, USERS, Settings
+from _testbed.settings import PROJECT, USERS, Node, Settings
 from _testbed.shell import wait_until
 
 __all__ = [
-    "ACCOUNT",
+    "account",
     "become_cli",
     "configure",
+    "inside",
     "kill",
+    "outside",
     "reload",
     "run_cli",
     "running",
@@ -25,9 +30,6 @@ __all__ = [
     "start",
     "stop",
 ]
-
-ACCOUNT = "alice"
-"""Controller, Ray and work run as this one ordinary account: no root anywhere."""
 
 NAME = "controller"
 COMMAND = f"{PROJECT}/.venv/bin/grid-offloader"
@@ -45,19 +47,46 @@ groups:
         for: 10s
         cooldown: 30s
         mode: {mode}
-        select: {min_age: 5s}
-        move: {strategies: [restart], backend: ray}
+        select: {min_age: 5s{select}}
+        move: {strategies: [{strategy}], backend: ray}
         annotations:
           summary: The head's CPU is in use
 """
 
 
-def configure(settings: Settings, *, mode: str = "auto", changes: dict[str, Any] | None = None) -> Path:
+def account(settings: Settings) -> str:
+    """As whom controller, Ray and work run."""
+    access = ray_cluster.access(settings)
+    return access.user if access is not None else ray_cluster.DEFAULT_USER
+
+
+def inside(settings: Settings) -> Path:
+    """The account's own directory on a node's disk, as that node sees it."""
+    return settings.private / account(settings)
+
+
+def outside(settings: Settings, node: Node) -> Path:
+    """The same, as the machine sees it."""
+    return settings.node_dir(node) / "private" / account(settings)
+
+
+def configure(
+    settings: Settings,
+    *,
+    mode: str = "auto",
+    strategy: str = "restart",
+    select: str = "",
+    criu: str | None = None,
+    changes: dict[str, Any] | None = None,
+) -> Path:
     """Write the cluster file and a rule file; returns the former.
 
     Args:
         settings: of the test bed.
         mode: of the one rule.
+        strategy: of the rule.
+        select: what else it says of what it takes, as YAML.
+        criu: that of every node; None: the one that deploy/setup brought.
         changes: sections that replace those of the cluster file.
 
     Raises:
@@ -67,13 +96,17 @@ def configure(settings: Settings, *, mode: str = "auto", changes: dict[str, Any]
     if access is None:
         raise TestbedError("the controller needs Ray: deploy/testbed ray up")
     for node in settings.nodes:
-        _own_state_dir(settings.node_dir(node) / "private" / ACCOUNT)
+        _own_state_dir(outside(settings, node), access.user)
     directory = settings.root / NAME
     directory.mkdir(exist_ok=True)
     rules = directory / "rules.yml"
-    rules.write_text(RULES.replace("{mode}", mode), encoding="utf-8")
+    values = {"{mode}": mode, "{strategy}": strategy, "{select}": f", {select}" if select else ""}
+    text = RULES
+    for name, value in values.items():
+        text = text.replace(name, value)
+    rules.write_text(text, encoding="utf-8")
     cluster = directory / "cluster.yaml"
-    document = {**_document(settings, access, rules), **(changes or {})}
+    document = {**_document(settings, access, rules, criu), **(changes or {})}
     # JSON is YAML: no quoting to get wrong.
     cluster.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return cluster
@@ -92,7 +125,7 @@ def start(settings: Settings, program: Sequence[str] = (COMMAND,)) -> None:
     path = socket(settings)
     path.unlink(missing_ok=True)
     command = [*program, "serve", "--config", str(settings.root / NAME / "cluster.yaml")]
-    services.start(settings, settings.head, NAME, command, user=ACCOUNT)
+    services.start(settings, settings.head, NAME, command, user=account(settings))
     wait_until(lambda: path.exists() or not running(settings), START_S, "the controller to listen")
     if not running(settings):
         text = services.log(settings, settings.head, NAME).read_text(encoding="utf-8", errors="replace")
@@ -124,14 +157,14 @@ def reload(settings: Settings) -> None:
 
 def socket(settings: Settings) -> Path:
     """The controller's socket as this machine sees it; the head sees it in its private directory."""
-    return settings.node_dir(settings.head) / "private" / ACCOUNT / "run" / "control.sock"
+    return outside(settings, settings.head) / "run" / "control.sock"
 
 
 def run_cli(
-    settings: Settings, arguments: list[str], *, user: str = ACCOUNT, timeout: float = 120
+    settings: Settings, arguments: list[str], *, user: str = "", timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command line on the head, as a person logged in there would."""
-    line = nodes.argv(settings, settings.head, _cli(settings, arguments), user)
+    """Run the command line on the head, as a person logged in there would: `user`, or the cluster's account."""
+    line = nodes.argv(settings, settings.head, _cli(settings, arguments), user or account(settings))
     return subprocess.run(
         line,
         capture_output=True,
@@ -145,11 +178,11 @@ def run_cli(
 
 def become_cli(settings: Settings, arguments: list[str]) -> None:
     """Become the command line on the head. Does not return."""
-    nodes.enter(settings, settings.head, _cli(settings, arguments), ACCOUNT)
+    nodes.enter(settings, settings.head, _cli(settings, arguments), account(settings))
 
 
 def _cli(settings: Settings, arguments: list[str]) -> list[str]:
-    private = settings.private / ACCOUNT
+    private = inside(settings)
     variables = [
         f"GRID_OFFLOADER_CONFIG={settings.root}/{NAME}/cluster.yaml",
         f"GRID_OFFLOADER_SOCKET={private}/run/control.sock",
@@ -157,15 +190,17 @@ def _cli(settings: Settings, arguments: list[str]) -> list[str]:
     return ["env", *variables, COMMAND, *arguments]
 
 
-def _own_state_dir(directory: Path) -> None:
+def _own_state_dir(directory: Path, user: str) -> None:
     """A directory of the account's own on a node's private disk; others may pass through to the socket."""
     directory.mkdir(exist_ok=True)
     directory.chmod(0o711)
-    os.chown(directory, USERS[ACCOUNT], USERS[ACCOUNT])
+    os.chown(directory, USERS.get(user, 0), USERS.get(user, 0))
 
 
-def _document(settings: Settings, access: ray_cluster.Access, rules: Path) -> dict[str, Any]:
-    private = settings.private / ACCOUNT
+def _document(settings: Settings, access: ray_cluster.Access, rules: Path, criu: str | None) -> dict[str, Any]:
+    ours = PROJECT / ".cache/criu/criu"  # every node sees the project
+    found = criu or (str(ours) if ours.exists() else "")
+    private = inside(settings)
     return {
         "cluster": "testbed",
         "nodes": [
@@ -173,7 +208,8 @@ def _document(settings: Settings, access: ray_cluster.Access, rules: Path) -> di
                 "name": node.name,
                 "role": node.role,
                 "address": node.ip,
-                "ssh": {"user": ACCOUNT},
+                "ssh": {"user": access.user},
+                **({"criu": found} if found else {}),
                 "state_dir": f"{private}/node",
             }
             for node in settings.nodes
@@ -186,6 +222,7 @@ def _document(settings: Settings, access: ray_cluster.Access, rules: Path) -> di
             "listen": f"{settings.head.ip}:{monitoring.CONTROLLER_PORT}",
         },
         "auto_offload": {"check_interval": "2s", "cooldown": "30s", "rule_files": [str(rules)]},
+        **({"protect": {"min_uid": 0}} if access.user == "root" else {}),
         # Nobody waits for an owner's objection; the tests of owners set their own.
         "owners": {"notice": "0s"},
         # The hosts have less than one core each: lend fractions of it.

@@ -100,6 +100,13 @@ def hold(mebibytes: int) -> bytearray:
     return memory
 
 
+def tell_ready(file: Path) -> None:
+    """Leave this process's id there, whole or not at all."""
+    partial = file.with_suffix(".partial")
+    partial.write_text(str(os.getpid()), encoding="ascii")
+    partial.rename(file)
+
+
 def work(options: argparse.Namespace, reporter: Reporter, out: TextIO | None, saved: Checkpoint | None = None) -> None:
     """Compute until the duration is over, the end file appears, or all lines are written."""
     start = time.monotonic()
@@ -164,9 +171,7 @@ def main() -> NoReturn:
             os._exit(0)
         children.append(pid)
     if options.ready_file:
-        partial = options.ready_file.with_suffix(".partial")
-        partial.write_text(str(os.getpid()), encoding="ascii")
-        partial.rename(options.ready_file)
+        tell_ready(options.ready_file)
     saved = Checkpoint(options) if options.state else None
     reporter = Reporter(options, start_id, leader=True, seq=saved.restored() if saved else 0)
     if options.output:

@@ -12,6 +12,7 @@ from typing import Any
 
 PERIOD_S = 0.05
 GAP_S = 4 * PERIOD_S
+RUNNING_S = 1
 FREEZE_AND_THAW = 3  # first copy, second copy, first copy again: a hand-off that was rolled back
 
 Record = dict[str, Any]
@@ -64,28 +65,31 @@ def overlapped(one: Sequence[Interval], other: Sequence[Interval]) -> bool:
 def report(records: Iterable[Record], now: float, gap: float = GAP_S) -> dict[str, Any]:
     """What happened to one load.
 
-    `chain`: one entry per copy in order of its first sign of life; `overlaps`: pairs of copies that executed at once;
-    `running`: start ids heard of within the last second before `now`.
+    A copy is one start on one node: processes that were moved live keep their start id. `chain`: one entry per copy in
+    order of its first sign of life; `overlaps`: pairs of copies that executed at once; `running`: the start id of each
+    copy heard of within the last second before `now`.
     """
-    copies: dict[str, list[Record]] = defaultdict(list)
+    copies: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
-        copies[record["start_id"]].append(record)
-    executed = {start: intervals([record["t"] for record in seen], gap) for start, seen in copies.items()}
-    chain = sorted((_entry(start, seen) for start, seen in copies.items()), key=lambda entry: float(entry["first_t"]))
+        copies[record["start_id"], record["node"]].append(record)
+    executed = {copy: intervals([record["t"] for record in seen], gap) for copy, seen in copies.items()}
+    chain = sorted((_entry(seen, now) for seen in copies.values()), key=lambda entry: float(entry["first_t"]))
     return {
         "chain": chain,
         "overlaps": sum(overlapped(executed[one], executed[other]) for one, other in combinations(executed, 2)),
-        "running": [entry["start_id"] for entry in chain if now - float(entry["last_t"]) <= 1],
+        "running": [entry["start_id"] for entry in chain if entry["running"]],
     }
 
 
-def _entry(start: str, seen: Sequence[Record]) -> dict[str, Any]:
+def _entry(seen: Sequence[Record], now: float) -> dict[str, Any]:
     leader = [record["seq"] for record in seen if record["leader"]] or [0]
+    last_t = max(record["t"] for record in seen)
     return {
         "node": seen[0]["node"],
-        "start_id": start,
+        "start_id": seen[0]["start_id"],
         "first_t": min(record["t"] for record in seen),
-        "last_t": max(record["t"] for record in seen),
+        "last_t": last_t,
+        "running": now - last_t <= RUNNING_S,
         "first_seq": min(leader),
         "last_seq": max(leader),
         "pids": sorted({record["pid"] for record in seen}),

@@ -32,7 +32,7 @@ def start_load(settings: Settings, name: str, *, cores: float) -> int:
     shell = f"exec setsid --fork {shlex.join(command)} </dev/null >>{output} 2>&1"
     line = ["env", "GRID_OFFLOAD=allow", "bash", "-c", shell]
     subprocess.run(
-        nodes.argv(settings, settings.head, line, controller.ACCOUNT, cwd=str(settings.shared)),
+        nodes.argv(settings, settings.head, line, controller.account(settings), cwd=str(settings.shared)),
         check=True,
         preexec_fn=nodes.group(settings, settings.head).join,
     )

@@ -43,7 +43,16 @@ def test_hand_off_is_a_chain_without_overlap():
     assert told["overlaps"] == 0
     assert told["chain"][0] | {"pids": []} == {
         "node": "gpu1", "start_id": "a", "first_t": 0, "last_t": 10.0, "first_seq": 1, "last_seq": 201, "pids": [],
+        "running": False,
     }  # fmt: skip
+
+
+def test_what_was_moved_live_keeps_its_start_id_and_is_a_copy_on_each_node():
+    told = judge(beats("a", (0, 10)), beats("a", (10.5, 12), node="gpu2"), beats("a", (12.5, 20)), now=20.0)
+    assert [(entry["node"], entry["running"]) for entry in told["chain"]] == [("gpu1", True), ("gpu2", False)]
+    assert (told["overlaps"], told["running"]) == (0, ["a"])
+    assert judge(beats("a", (0, 10)), beats("a", (9.5, 12), node="gpu2"))["overlaps"] == 1
+    assert judge(beats("a", (0, 10)), beats("a", (9.5, 10), node="gpu2"), now=10.0)["running"] == ["a", "a"]
 
 
 def test_two_at_once_are_one_overlap():
