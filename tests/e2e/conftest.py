@@ -152,6 +152,13 @@ class Testbed:
     def heal(self, node: str) -> None:
         self.run("heal", node)
 
+    def ray_up(self, user: str) -> None:
+        """Ray on every node, run by that account; what another one runs is ended first."""
+        present = self.status()["ray"]
+        if present is not None and present["user"] != user:
+            self.run("ray", "down")
+        self.run("ray", "up", "--user", user)
+
     def ray(self) -> dict[str, str]:
         """How to reach Ray: user, address, dashboard, token_file."""
         return dict(self.status()["ray"])
@@ -176,12 +183,25 @@ class Testbed:
         if not script.exists():
             script.symlink_to("load.py")
         ready = self.shared / f"{name}.pid"
-        ready.unlink(missing_ok=True)
-        output = self.shared / f"{name}.out"
         flags = [
             f"--{key.replace('_', '-')}" + ("" if value is True else f"={value}") for key, value in options.items()
         ]
         argv = ("/usr/bin/python3", str(script), f"--name={name}", f"--ready-file={ready}", *flags, "--", *arguments)
+        return self.start_program(node, name, argv, user=user, environment=environment)
+
+    def start_program(
+        self,
+        node: str,
+        name: str,
+        argv: tuple[str, ...],
+        *,
+        user: str = "alice",
+        environment: dict[str, str] | None = None,
+    ) -> Load:
+        """Start any program as `start_load` does its own. It leaves its id in the shared directory, as NAME.pid."""
+        ready = self.shared / f"{name}.pid"
+        ready.unlink(missing_ok=True)
+        output = self.shared / f"{name}.out"
         variables = [f"{key}={value}" for key, value in (environment or {}).items()]
         shell = f"exec setsid --fork {shlex.join(argv)} </dev/null >>{shlex.quote(str(output))} 2>&1"
         self.exec(node, ["env", *variables, "bash", "-c", shell], user=user, cwd=str(self.shared))
@@ -196,7 +216,7 @@ class Testbed:
     def running(self, load: str) -> list[str]:
         """On which nodes copies of a load execute now, one entry per copy."""
         report = self.witness_report(load)
-        return [entry["node"] for entry in report["chain"] if entry["start_id"] in report["running"]]
+        return [entry["node"] for entry in report["chain"] if entry["running"]]
 
     def make_whole(self) -> None:
         """End every load, mend every cable, start every node."""
@@ -239,7 +259,7 @@ def testbed(session_testbed: Testbed) -> Iterator[Testbed]:
 @pytest.fixture
 def ray_testbed(testbed: Testbed) -> Testbed:
     """`testbed` with Ray on every node (run by alice, token in `ray()["token_file"]`)."""
-    testbed.run("ray", "up")
+    testbed.ray_up("alice")
     return testbed
 
 
@@ -259,11 +279,23 @@ def controlled(ray_testbed: Testbed, monitored_testbed: Testbed) -> Iterator[Con
     made.stop()
 
 
+@pytest.fixture
+def rooted(testbed: Testbed) -> Iterator[Controlled]:
+    """The test bed with everything, all of it root's: only root may take a process apart."""
+    testbed.ray_up("root")
+    testbed.run("monitoring", "up")
+    made = Controlled(testbed)
+    made.stop()
+    yield made
+    made.stop()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """With a failed test, what the controller said: its log goes with the test bed."""
     report = yield
-    controlled = getattr(item, "funcargs", {}).get("controlled")
+    given = getattr(item, "funcargs", {})
+    controlled = given.get("controlled") or given.get("rooted")
     if report.failed and controlled is not None:
         with suppress(OSError):
             report.sections.append(("The controller's log", "\n".join(controlled.log().splitlines()[-LOG_LINES:])))

@@ -21,11 +21,11 @@ class Controlled:
     def settings(self) -> Settings:
         return load()
 
-    def start(self, *, mode: str = "auto", changes: dict[str, Any] | None = None, fresh: bool = True) -> None:
-        """Start the controller; `fresh` forgets its journal."""
+    def start(self, *, fresh: bool = True, **configuration: Any) -> None:
+        """Start the controller, configured as `controller.configure` is asked; `fresh` forgets its journal."""
         if fresh:
-            self.bed.exec("gpu-master", ["rm", "-rf", str(self.settings.private / "alice/state")])
-        controller.configure(self.settings, mode=mode, changes=changes)
+            self.bed.exec("gpu-master", ["rm", "-rf", str(controller.inside(self.settings) / "state")])
+        controller.configure(self.settings, **configuration)
         controller.start(self.settings)
 
     def restart(self) -> None:
@@ -43,17 +43,17 @@ class Controlled:
     def log(self) -> str:
         return services.log(self.settings, self.settings.head, controller.NAME).read_text(encoding="utf-8")
 
-    def cli(self, *arguments: str, user: str = "alice", timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def cli(self, *arguments: str, user: str = "", timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """`grid-offloader ARGUMENTS` on the head."""
         return controller.run_cli(self.settings, list(arguments), user=user, timeout=timeout)
 
-    def ok(self, *arguments: str, user: str = "alice", timeout: float = 120) -> str:
+    def ok(self, *arguments: str, user: str = "", timeout: float = 120) -> str:
         """The same, and it must succeed; returns its standard output."""
         done = self.cli(*arguments, user=user, timeout=timeout)
         assert done.returncode == 0, f"{arguments}: exit {done.returncode}: {done.stderr}{done.stdout}"
         return done.stdout
 
-    def json(self, *arguments: str, user: str = "alice") -> Any:
+    def json(self, *arguments: str, user: str = "") -> Any:
         return json.loads(self.ok(*arguments, "--format", "json", user=user))
 
     def status(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class Controlled:
 
         def one() -> dict[str, Any] | None:
             report = dict(self.bed.witness_report(load, gap=gap))
-            running = [entry["node"] for entry in report["chain"] if entry["start_id"] in report["running"]]
+            running = [entry["node"] for entry in report["chain"] if entry["running"]]
             return report if len(running) == 1 and running[0] == (on or running[0]) else None
 
         time.sleep(1.2)  # the witness calls a copy running for a second after its last sign of life

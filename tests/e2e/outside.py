@@ -33,7 +33,7 @@ def why(settings: Settings, move_id: str) -> str:
 
 
 def _journal(settings: Settings, query: str, move_id: str) -> list[str]:
-    path = settings.node_dir(settings.head) / "private" / controller.ACCOUNT / "state/journal.db"
+    path = controller.outside(settings, settings.head) / "state/journal.db"
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as database:
         return [str(row[0]) for row in database.execute(query, (move_id,))]
 
@@ -149,7 +149,8 @@ class Cancel:
 
 def kill_guard(settings: Settings, move_id: str) -> None:
     """Kill -9 the process on the head that keeps the original frozen."""
-    document = settings.node_dir(settings.head) / "private" / controller.ACCOUNT / "node/moves" / move_id / "state.json"
+    moves = controller.outside(settings, settings.head) / "node/moves"
+    document = moves / move_id / "state.json"
     state = json.loads(document.read_text(encoding="utf-8"))
     inside = state["pid"]
     guards = [pid for pid in nodes.group(settings, settings.head).pids() if leftovers.inner_pid(pid) == inside]

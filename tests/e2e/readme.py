@@ -27,13 +27,14 @@ LOOK = ("grid-offloader status", "grid-offloader scan --all", "grid-offloader wh
 WHY = "grid-offloader why 4242"
 DRY_RUN, MOVE = "grid-offloader move 4242 --dry-run", "grid-offloader move 4242 --target-node gpu1"
 LOGS, CANCEL = "grid-offloader logs -f offload_1764000000_4242", "grid-offloader cancel offload_1764000000_4242"
+RUN = "grid-offloader run -- python3 train.py"
 AUTO = (
     "grid-offloader auto --enable --mode advise",
     "grid-offloader auto --enable --threshold cpu=80 --threshold memory=65",
     "grid-offloader auto --status",
     "grid-offloader auto --disable",
 )
-LIVE = (WORK, SERVE, *LOOK, WHY, DRY_RUN, MOVE, LOGS, CANCEL, *AUTO)
+LIVE = (WORK, SERVE, *LOOK, WHY, DRY_RUN, MOVE, LOGS, CANCEL, RUN, *AUTO)
 
 KNOWN = (*FETCH, *DEMO, DOWN, EXPORTER, *OFFLINE, *LIVE)
 

@@ -5,14 +5,17 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import urllib.request
 from contextlib import contextmanager
 
+import psutil
 import pytest
 import readme
 from _testbed import controller
+from _testbed.settings import load
 
 PROJECT = readme.PROJECT
 BIN = PROJECT / ".venv/bin"
@@ -127,7 +130,7 @@ class Terminal:
     def __init__(self, bed):
         self.bed = bed
         self.directory = bed.shared / "readme"
-        inside = bed.root / "private" / controller.ACCOUNT / "run/control.sock"
+        inside = controller.inside(load()) / "run/control.sock"
         self.environment = [f"PATH={BIN}:/usr/bin:/bin", f"GRID_OFFLOADER_SOCKET={inside}"]
 
     def type(self, line, **extra):
@@ -153,7 +156,8 @@ def terminal(controlled):
     made.directory.mkdir()
     made.directory.chmod(0o777)
     (made.directory / "train.py").write_text(TRAIN, encoding="ascii")
-    controlled.bed.exec("gpu-master", ["rm", "-rf", str(controlled.settings.private / "alice/state")])
+    state = controller.inside(controlled.settings) / "state"
+    controlled.bed.exec("gpu-master", ["rm", "-rf", str(state)])
     shutil.copy2(controller.configure(controlled.settings), made.directory / "cluster.yaml")
     return made
 
@@ -185,6 +189,12 @@ def test_the_steps_with_a_controller_do_what_the_readme_says(controlled, termina
         assert (move["state"], move["target"]) == ("done", "gpu1")
         assert f"offload_{int(move['created_t'])}_{pid}" == move["id"], "the id is not as README shows it"
         follow(bed, terminal, move["id"])
+        smaller = readme.RUN.replace("run --", "run --cores 0.2 --")  # the hosts have less than the one it takes
+        with terminal.running(smaller) as watching:
+            assert watching.stdout.readline().startswith("step "), watching.stderr.read()
+            command = psutil.Process(watching.pid).children(recursive=True)[-1]
+            command.send_signal(signal.SIGINT)  # without a terminal: once ends it
+            assert watching.wait(60) == 128 + signal.SIGTERM
         for line in readme.AUTO:
             terminal.type(line)
         assert controlled.status()["ceiling"] == "observe"
