@@ -52,6 +52,7 @@ class Hold:
         self._report: int | None = None
         self._reported = b""
         self._kill_at: float | None = None
+        self._told_to_end = False
         self._connections = 0
         self._selector = selectors.DefaultSelector()
         self._server = LinkServer(directory, self._selector, self._record.hello)
@@ -234,6 +235,7 @@ class Hold:
         self._end_for_owner(number, grace_s)
 
     def _end_for_owner(self, number: int, grace_s: float) -> None:
+        self._told_to_end = True
         self._tree.signal(number)
         self._kill_at = min(self._kill_at or float("inf"), boottime() + grace_s)
 
@@ -378,6 +380,9 @@ class Hold:
 
     def _exited(self, status: int) -> None:
         self._note_end(status)
+        if self._revival is not None and self._revival.end is None and not self._told_to_end:
+            # Its cradle has ended without a word, and the job with it: that is no result of the job's.
+            self._record.facts.update(taken=True, detail="the first process of its namespaces was killed")
         self._record.enter("exited")
         self._say_state()
 

@@ -141,7 +141,8 @@ def _ended(record: dict[str, Any]) -> Ended:
     completion = Completion(exit_code=record.get("exit_code"), signal=record.get("signal"))
     when = record.get("t")
     if record.get("taken"):
-        return Ended(Ending.VANISHED, completion, when, "its launcher was told to end: the node or its Ray went down")
+        detail = record.get("detail") or "its launcher was told to end: the node or its Ray went down"
+        return Ended(Ending.VANISHED, completion, when, str(detail))
     return Ended(ending_of(completion), completion, when)
 
 

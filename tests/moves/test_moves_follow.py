@@ -102,4 +102,9 @@ async def test_a_node_that_knows_nothing_of_the_job_proves_nothing():
 async def test_a_job_whose_launcher_was_told_to_end_was_taken_away_not_failed():
     """Ray going down sends TERM; that is the node's end, not the job's result."""
     follower, _ = following(Worker({"state": "exited", "exit_code": None, "signal": 15, "taken": True}))
-    assert (await follower.run()).ending is Ending.VANISHED
+    ended = await follower.run()
+    assert (ended.ending, "Ray" in ended.detail) == (Ending.VANISHED, True)
+    known = {"state": "exited", "exit_code": None, "signal": 9, "taken": True, "detail": "it was killed around it"}
+    follower, _ = following(Worker(known))
+    ended = await follower.run()
+    assert (ended.ending, ended.detail) == (Ending.VANISHED, "it was killed around it")

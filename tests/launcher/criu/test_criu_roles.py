@@ -275,3 +275,40 @@ def test_images_from_before_a_boot_are_swept_by_the_next_one_that_waits_for_an_i
         (tmp_path / name / "state.json").write_text(json.dumps({"state": "held", "boot_id": boot}))
     image.sweep(tmp_path)
     assert [path.parent.name for path in tmp_path.glob("*/image")] == ["NOW.1"]
+
+
+def owned(live) -> int:
+    """The pid of a restored job whose original has ended."""
+    live.way()
+    live.frozen()
+    pid = live.restored(live.image(live.dump()))
+    live.launcher.send(do="own", epoch=1)
+    live.launcher.expect("owned")
+    live.guard.send(do="end")
+    live.guard.expect("ended")
+    return pid
+
+
+@pytest.mark.parametrize("continued", [False, True])
+def test_a_cradle_that_is_killed_takes_the_job_with_it_and_that_is_no_result_of_the_job_s(live, continued):
+    """The OOM killer's choice, say: a job that may be run again is, as when its launcher dies."""
+    pid = owned(live)
+    if continued:
+        live.launcher.send(do="cont", epoch=1)
+        live.launcher.expect("continued")
+        live.counts_on()
+    os.kill(proc.read_stat(pid).ppid, signal.SIGKILL)
+    live.launcher.expect("exited")
+    status = live.bench.verb("status", live.attempt)
+    assert (status["state"], status["taken"]) == ("exited", True)
+    assert "was killed" in status["detail"]
+    live.eventually(lambda: live.images() == [], "the image is removed")
+
+
+def test_one_that_is_killed_for_its_owner_was_not_taken(live):
+    owned(live)
+    live.launcher.send(do="cont", epoch=1)
+    live.launcher.expect("continued")
+    live.launcher.send(do="stop", signal=signal.SIGCONT, grace_s=0.1)
+    assert live.launcher.expect("exited")["signal"] == signal.SIGKILL
+    assert "taken" not in live.bench.verb("status", live.attempt)
