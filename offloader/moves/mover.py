@@ -24,6 +24,7 @@ from offloader.moves.settle import settled
 from offloader.moves.starting import RunPlan, Starting
 from offloader.moves.submitted import LOCAL
 from offloader.moves.tools import Place, Tools
+from offloader.moves.unfenced import fence_when_they_answer
 
 __all__ = ["Mover"]
 
@@ -211,6 +212,7 @@ class Mover:
             if move.source == self._tools.head and (move.state is MoveState.DONE or move.job in self._custodies):
                 self._spawn(watch(self._tools, move), f"respawn watch {move.id}")
         self._spawn(forget_the_old(self._tools), "forget the old")
+        self._spawn(fence_when_they_answer(self._tools), "fence when they answer")
 
     def _reaches(self, move: Move, *nodes: str) -> bool:
         """Whether all of these nodes are in the cluster file; a move that needs another one waits for it to be back."""

@@ -18,10 +18,12 @@ from offloader.moves.brought import brought_by
 from offloader.moves.capsule import renewed
 from offloader.moves.carrying import Carrying
 from offloader.moves.failures import STOPPERS, Stopped, stopped_by
+from offloader.moves.persist import surely
 from offloader.moves.staging import Staged
 from offloader.moves.submitted import LOCAL, Submitted
 from offloader.moves.successor import Successor
 from offloader.moves.tools import Tools
+from offloader.moves.unfenced import remember
 
 __all__ = ["NotStarted", "OnOwning", "Started", "launch", "take_up"]
 
@@ -120,10 +122,13 @@ class _Launch:
 
     async def not_started(self, stopped: Stopped) -> NotStarted:
         """It is confirmed dead. Its submission has nothing left to run: withdrawn, best effort."""
-        if self.attempt.submission_id is not None:
+        one = self.attempt
+        if self.successor.presumed_dead:
+            await surely(self.tools, "what is to be fenced", remember, self.tools, one.node, one.job, one.epoch)
+        if one.submission_id is not None:
             with contextlib.suppress(ExternalError, TimeoutError):
-                await self.tools.backends[self.attempt.backend].stop(self.attempt.submission_id)
-        return NotStarted(stopped, await _ran_a_moment(self.tools, self.attempt))
+                await self.tools.backends[one.backend].stop(one.submission_id)
+        return NotStarted(stopped, await _ran_a_moment(self.tools, one))
 
 
 async def launch(tools: Tools, attempt: Attempt, capsule: bytes, needs: Capacity, on_owning: OnOwning) -> None:

@@ -14,6 +14,7 @@ from offloader.moves.in_flight import InFlight
 from offloader.moves.incidents import Incident, IncidentKind
 from offloader.moves.persist import surely
 from offloader.moves.submitted import LOCAL
+from offloader.moves.unfenced import remember
 
 __all__ = ["roll_back"]
 
@@ -34,6 +35,9 @@ async def roll_back(flight: InFlight, stopped: Stopped) -> Move:
         await flight.guard.leave()  # it is asked on by whoever follows the original
     else:
         await flight.guard.quit()
+    if flight.successor.presumed_dead:
+        given_up = (flight.move.target, flight.move.job, flight.move.to_epoch)
+        await surely(flight.tools, "what is to be fenced", remember, flight.tools, *given_up)
     await _conclude(flight, state, stopped.reason, detail)
     await flight.carrying.let_go(flight.move.to_epoch)
     return flight.move

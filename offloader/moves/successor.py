@@ -29,6 +29,8 @@ class Successor:
         self.directory = agent.attempt_dir(job, epoch)
         self.contact_until = 0.0
         """CLOCK_BOOTTIME until which a successor that we lost sight of may still run; 0: none was let go."""
+        self.presumed_dead = False
+        """Whether only its lease says that it is dead: its node has not answered."""
 
     async def place(self, capsule: bytes) -> None:
         """Make the attempt's directory. Raises VerbFailed(EXISTS | OLD_EPOCH), NodeUnreachable."""
@@ -144,13 +146,15 @@ class Successor:
 
         Returns: True when dead. False: it owns the work, so there is nothing to roll back to.
         """
+        self.presumed_dead = False
         while True:
             try:
                 return await self._try_to_end()
             except (LinkLost, NodeUnreachable, VerbFailed, TimeoutError):
                 await self.leave()
                 if self._clock.boottime() >= self.contact_until:
-                    return True  # its lease has run out: it has killed itself (Hand-off 6)
+                    self.presumed_dead = True  # its lease has run out: it has killed itself (Hand-off 6)
+                    return True
                 await self._clock.sleep(self._timings.retry_s)
 
     async def leave(self) -> None:
