@@ -4,16 +4,18 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from _testbed import leftovers, work
+from _testbed import leftovers
 from _testbed.errors import TestbedError
 from _testbed.shell import say, wait_until
 
+from _faults.ambush import Ambush
 from _faults.expected import Ends, counts_from_heal
-from _faults.faults import Fault, Victim
+from _faults.fault import Fault, Victim
 from _faults.judge import Outcome, broken, outcome
-from _faults.rig import CORES, Rig
+from _faults.progress import kept
+from _faults.rig import Document, Rig
+from _faults.ways import STATES
 
 __all__ = ["Case", "Result", "run"]
 
@@ -29,16 +31,23 @@ FINAL = ("done", "rolled_back", "lost")
 
 @dataclass(frozen=True)
 class Case:
-    """One move of a batch: the state that the fault finds it in, and what has to come out."""
+    """One move of a batch: the state that the fault finds it in, and what has to come out.
+
+    `declared`: that running its load again is harmless.
+    """
 
     name: str
     state: str
     ends: Ends
+    declared: bool = True
 
 
 @dataclass
 class Result:
-    """One judged move. `broken` is empty when every invariant held; `move`: its id, `detail`: how it ended."""
+    """One judged move. `broken` is empty when every invariant held; `move`: its id, `detail`: how it ended.
+
+    `hit`: whether a process that the fault was to kill was there; None: it kills none of the move's own.
+    """
 
     name: str
     fault: str
@@ -54,6 +63,10 @@ class Result:
     again_s: float | None = None
     delay_s: float = 0.0
     load_average: float = 0.0
+    strategy: str = "restart"
+    declared: bool = True
+    job_state: str | None = None
+    hit: bool | None = None
     broken: list[str] = field(default_factory=list)
 
 
@@ -61,8 +74,18 @@ class Result:
 class _Moving:
     case: Case
     victim: Victim
-    move: str
-    from_t: float = 0.0
+    began: float = 0.0
+    struck: float = 0.0
+    healed: float = 0.0
+
+    def from_t(self, fault: Fault, move: Document) -> float:
+        """From when the seconds until one copy runs count."""
+        return self.healed if counts_from_heal(fault.name, self.state_when_hit(move)) else self.began
+
+    def state_when_hit(self, move: Document) -> str:
+        """The last one that the move was in when the fault had hit."""
+        passed = [step["event"] for step in move.get("timeline", ()) if step["t"] <= self.struck]
+        return next((state for state in reversed(STATES) if state in passed), self.case.state)
 
 
 def run(rig: Rig, fault: Fault, cases: Sequence[Case], *, delay_s: float = 0.0) -> list[Result]:
@@ -72,28 +95,34 @@ def run(rig: Rig, fault: Fault, cases: Sequence[Case], *, delay_s: float = 0.0) 
     """
     loads = [f"{case.name}.{time.time():.0f}" for case in cases]  # the witness remembers those of earlier tries
     fault.prepare(rig)
+    ambush = None
     try:
         rig.whole()
         rig.look_from_here()
-        started = [_start(rig, fault, load) for load in loads]
+        started = [_start(rig, fault, case, load) for case, load in zip(cases, loads, strict=True)]
         time.sleep(OLD_ENOUGH_S)
         moving = [_move(rig, *each) for each in zip(cases, loads, started, strict=True)]
         for one in moving:
             _stands(rig, one)
         say(f"  all stand; {fault.text}")
-        _strike(rig, fault, moving, delay_s)
-        _until_settled(rig, moving)
+        ambush = _strike(rig, fault, moving, delay_s)
+        _until_settled(rig, fault, moving)
         results = [_judge(rig, fault, one, delay_s) for one in moving]
+        if ambush is not None:
+            for one, result in zip(moving, results, strict=True):
+                result.hit = one.victim.load in ambush.hits
         return _with_leftovers(results, _clean_up(rig, moving))
     finally:
+        if ambush is not None:
+            ambush.call_off()
         rig.stages.release_all()
         rig.end_loads(loads)
         fault.tidy(rig)
 
 
-def _start(rig: Rig, fault: Fault, load: str) -> tuple[int, int]:
+def _start(rig: Rig, fault: Fault, case: Case, load: str) -> tuple[int, int]:
     """Start the original. Its process id, as the head and as the machine numbers it."""
-    pid = work.start_load(rig.settings, load, cores=CORES)
+    pid = rig.start_load(load, declared=case.declared)
     outer = rig.outer_pid(pid)
     if outer is None:
         raise TestbedError(f"{load} ended before its move")
@@ -106,41 +135,54 @@ def _move(rig: Rig, case: Case, load: str, pids: tuple[int, int]) -> _Moving:
     pid, outer = pids
     rig.stages.hold(pid, case.state)
     move = rig.begin(load, pid)
-    return _Moving(case, Victim(load, pid, outer, str(move["job"])), str(move["id"]))
+    return _Moving(case, Victim(load, pid, outer, str(move["id"]), str(move["job"])))
 
 
 def _stands(rig: Rig, one: _Moving) -> None:
     """Until it is in its state. Raises TestbedError when it is not, or ended before."""
     deadline = time.monotonic() + HOLD_S
     while not rig.stages.stands(one.victim.pid):
-        move = rig.show(one.move)
+        move = rig.show(one.victim.move)
         if time.monotonic() > deadline or (move is not None and move["state"] in FINAL):
             raise TestbedError(f"{one.case.name} is not {one.case.state}: {move and (move['state'], move['detail'])}")
         time.sleep(0.2)
 
 
-def _strike(rig: Rig, fault: Fault, moving: Sequence[_Moving], delay_s: float) -> None:
-    """The fault hits, the moves go on, the fault is mended."""
+def _strike(rig: Rig, fault: Fault, moving: Sequence[_Moving], delay_s: float) -> Ambush | None:
+    """The fault hits, the moves go on, the fault is mended. Returns what still lies in wait for processes of theirs."""
+    victims = [one.victim for one in moving]
+    ambush = _ambush(rig, fault, victims, delay_s) if fault.passing else None
     if delay_s:
         rig.stages.release_all()
-        time.sleep(delay_s)
+        if not fault.passing:
+            time.sleep(delay_s)
     began = time.time()
-    fault.hit(rig, [one.victim for one in moving])
+    if not fault.passing:
+        fault.hit(rig, victims)
+        ambush = _ambush(rig, fault, victims)
+    struck = time.time()
     rig.stages.release_all()
     time.sleep(max(0.0, began + fault.lasts_s - time.time()))
     fault.heal(rig)
     healed = time.time()
     for one in moving:
-        one.from_t = healed if counts_from_heal(fault.name, one.case.state) else began
+        one.began, one.struck, one.healed = began, struck, healed
     fault.then(rig)
+    return ambush
 
 
-def _until_settled(rig: Rig, moving: Sequence[_Moving]) -> None:
+def _ambush(rig: Rig, fault: Fault, victims: Sequence[Victim], after_s: float = 0.0) -> Ambush | None:
+    if fault.prey is None:
+        return None
+    return Ambush(fault.prey(rig, victims), [victim.load for victim in victims], after_s)
+
+
+def _until_settled(rig: Rig, fault: Fault, moving: Sequence[_Moving]) -> None:
     """Every move is over and every load as expected, for a while; or it will not be."""
     deadline = time.monotonic() + END_S
     quiet = None
     while time.monotonic() < deadline:
-        if not all(_settled(rig, one) for one in moving):
+        if not all(_settled(rig, fault, one) for one in moving):
             quiet = None
         elif quiet is None:
             quiet = time.monotonic()
@@ -149,27 +191,30 @@ def _until_settled(rig: Rig, moving: Sequence[_Moving]) -> None:
         time.sleep(0.5)
 
 
-def _settled(rig: Rig, one: _Moving) -> bool:
-    move = rig.show(one.move)
+def _settled(rig: Rig, fault: Fault, one: _Moving) -> bool:
+    move = rig.show(one.victim.move)
     if move is None or move["state"] not in FINAL:
         return False
-    return len(_outcome(rig, one).running) in one.case.ends.copies
+    running = len(_outcome(rig, fault, one, move).running)
+    return running in one.case.ends.copies and (running > 0 or move["job_state"] in one.case.ends.over)
 
 
-def _outcome(rig: Rig, one: _Moving) -> Outcome:
+def _outcome(rig: Rig, fault: Fault, one: _Moving, move: Document) -> Outcome:
     now = time.time()  # before reading, which takes its time
-    return outcome(rig.records(one.victim.load), one.from_t, now)
+    return outcome(rig.records(one.victim.load), one.from_t(fault, move), now)
 
 
 def _judge(rig: Rig, fault: Fault, one: _Moving, delay_s: float) -> Result:
-    seen = _outcome(rig, one)
-    move: dict[str, Any] = rig.show(one.move) or {}
+    move = rig.show(one.victim.move) or {}
+    seen, ends = _outcome(rig, fault, one, move), one.case.ends
     final = move.get("state") if move.get("state") in FINAL else None
+    lost = kept(rig.way.name, rig.records(one.victim.load), ends)
     return Result(
-        name=one.case.name, fault=fault.name, state=one.case.state, expected=one.case.ends.text, move=one.move,
+        name=one.case.name, fault=fault.name, state=one.case.state, expected=ends.text, move=one.victim.move,
         final=final, reason=move.get("reason"), detail=str(move.get("detail") or ""), copies=seen.copies,
         running=seen.running, overlaps=seen.overlaps, again_s=seen.again_s, delay_s=delay_s,
-        load_average=os.getloadavg()[0], broken=broken(seen, one.case.ends, final),
+        load_average=os.getloadavg()[0], strategy=rig.way.name, declared=one.case.declared,
+        job_state=move.get("job_state"), broken=[*broken(seen, ends, final, move.get("job_state")), *lost],
     )  # fmt: skip
 
 
@@ -180,6 +225,8 @@ def _clean_up(rig: Rig, moving: Sequence[_Moving]) -> list[str]:
     for look in (
         lambda: leftovers.frozen(rig.settings),
         lambda: leftovers.launchers_on(rig.settings),
+        lambda: leftovers.copiers(rig.settings),
+        lambda: leftovers.images(rig.settings),
         rig.submissions,
         lambda: [f"{node}: {cores} cores are reserved" for node, cores in rig.reserved().items()],
     ):

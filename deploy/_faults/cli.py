@@ -16,7 +16,7 @@ from _faults import course, matrix, random_faults, report
 from _faults.batch import Result
 from _faults.faults import FAULTS
 from _faults.matrix import Batch
-from _faults.stages import STATES
+from _faults.ways import RESTART, STATES, WAYS, Way
 
 __all__ = ["main"]
 
@@ -58,9 +58,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     faults = [fault.name for fault in FAULTS]
+    parser.add_argument("--strategy", choices=tuple(WAYS), default=RESTART.name, help=f"of the moves [{RESTART.name}]")
     parser.add_argument("--fault", action="append", default=[], choices=faults, help="only this one; repeatable")
     parser.add_argument("--state", action="append", default=[], choices=STATES, help="only this one; repeatable")
-    parser.add_argument("--quick", action="store_true", help="a representative part, a few minutes")
+    parser.add_argument("--quick", action="store_true", help="a representative part, minutes at most")
     parser.add_argument("--random", type=int, metavar="N", help="N moves under random faults in place of the matrix")
     parser.add_argument("--seed", type=int, default=None, help="of --random [the time]; printed")
     parser.add_argument("--together", type=int, default=TOGETHER, metavar="N", help=f"moves at once [{TOGETHER}]")
@@ -74,15 +75,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    planned = _planned(options)
+    way = WAYS[options.strategy]
+    planned = _planned(options, way)
     if options.list:
         for one in planned:
             for case in one.cases:
-                print(f"{one.fault.name:16} {case.state:12} {case.ends.text}")
+                undeclared = "" if case.declared else ", undeclared"
+                print(f"{one.fault.name:16} {case.state:12} {case.ends.text}{undeclared}")
         return 0
     known = [result for result in report.read(options.resume) if result.name in course.names(planned)]
     with bed.locked(load()):
-        new = _carried_out(course.still_to_do(planned, known), options)
+        new = _carried_out(way, course.still_to_do(planned, known), options)
     newest = {result.name: result for result in [*known, *new]}
     results = [newest[name] for name in course.names(planned) if name in newest]
     print(report.as_json(results) if options.format == "json" else report.as_markdown(results))
@@ -90,19 +93,20 @@ def _run(options: argparse.Namespace) -> int:
     return 0 if complete and not any(result.broken for result in results) else 1
 
 
-def _carried_out(planned: Sequence[Batch], options: argparse.Namespace) -> list[Result]:
+def _carried_out(way: Way, planned: Sequence[Batch], options: argparse.Namespace) -> list[Result]:
     until = time.monotonic() + 60 * options.minutes if options.minutes else float("inf")
     try:
-        return course.carry_out(planned, results=options.resume, lock=options.lock, until=until)
+        return course.carry_out(way, planned, results=options.resume, lock=options.lock, until=until)
     finally:
         if not options.keep:
             bed.down(load())
 
 
-def _planned(options: argparse.Namespace) -> list[Batch]:
+def _planned(options: argparse.Namespace, way: Way) -> list[Batch]:
     if options.random is None:
-        chosen = matrix.quick() if options.quick else matrix.cells(options.fault, options.state)
-        return matrix.in_batches(chosen, options.together)
+        chosen = matrix.quick(way) if options.quick else matrix.cells(way, options.fault, options.state)
+        return matrix.in_batches(way, chosen, options.together)
     seed = int(time.time()) if options.seed is None else options.seed
-    say(f"to repeat this: --random {options.random} --seed {seed} --together {options.together}")
-    return random_faults.draw(options.random, seed, options.together)
+    drawn = f"--random {options.random} --seed {seed} --together {options.together} --strategy {way.name}"
+    say(f"to repeat this: {drawn}")
+    return random_faults.draw(way, options.random, seed, options.together)

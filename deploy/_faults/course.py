@@ -16,6 +16,7 @@ from _faults import batch, report
 from _faults.batch import Result
 from _faults.matrix import Batch
 from _faults.rig import Rig
+from _faults.ways import Way
 
 __all__ = ["carry_out", "names", "still_to_do"]
 
@@ -34,10 +35,13 @@ def still_to_do(planned: Sequence[Batch], known: Sequence[Result]) -> list[Batch
     return [one for one in left if one.cases]
 
 
-def carry_out(planned: Sequence[Batch], *, results: Path | None, lock: Path | None, until: float) -> list[Result]:
+def carry_out(
+    way: Way, planned: Sequence[Batch], *, results: Path | None, lock: Path | None, until: float
+) -> list[Result]:
     """One batch after the other, none begun after `until` (CLOCK_MONOTONIC).
 
     Args:
+        way: how the moves go.
         planned: what to do.
         results: file to which they are appended as they come.
         lock: held during each batch.
@@ -46,7 +50,7 @@ def carry_out(planned: Sequence[Batch], *, results: Path | None, lock: Path | No
     done: list[Result] = []
     if planned:
         with _held(lock):
-            _begin_empty()
+            _begin_empty(way)
     for number, one in enumerate(planned, start=1):
         if time.monotonic() > until:
             say(f"out of time: {len(planned) - number + 1} batches are left")
@@ -54,7 +58,7 @@ def carry_out(planned: Sequence[Batch], *, results: Path | None, lock: Path | No
         states = ", ".join(case.state for case in one.cases)
         say(f"[{number}/{len(planned)}] {one.fault.name} in {states}")
         with _held(lock):
-            found = _tried(one)
+            found = _tried(way, one)
         for result in found:
             say(f"  {result.name}: {'; '.join(result.broken) or 'ok'}")
         report.append(results, found)
@@ -62,9 +66,10 @@ def carry_out(planned: Sequence[Batch], *, results: Path | None, lock: Path | No
     return done
 
 
-def _begin_empty() -> None:
+def _begin_empty(way: Way) -> None:
     """Without what an interrupted run has left."""
-    rig = Rig(load())
+    rig = Rig(load(), way)
+    rig.take_over()
     rig.whole()
     for node in rig.settings.nodes:
         nodes.end_loads(rig.settings, node)
@@ -81,17 +86,17 @@ def _held(lock: Path | None) -> Iterator[None]:
         yield
 
 
-def _tried(one: Batch) -> list[Result]:
+def _tried(way: Way, one: Batch) -> list[Result]:
     """The batch's results. One that cannot be brought about is tried again, then told as that."""
     for left in reversed(range(TRIES)):
-        rig = Rig(load())
+        rig = Rig(load(), way)
         try:
             rig.whole()
             return batch.run(rig, one.fault, one.cases, delay_s=one.delay_s)
         except TestbedError as error:
             say(f"  could not be made: {error}")
             if not left:
-                return [_unmade(one, case, str(error)) for case in one.cases]
+                return [_unmade(way, one, case, str(error)) for case in one.cases]
             _afresh(rig)
     raise AssertionError
 
@@ -104,5 +109,6 @@ def _afresh(rig: Rig) -> None:
         say(f"  {error}")
 
 
-def _unmade(one: Batch, case: batch.Case, why: str) -> Result:
-    return Result(case.name, one.fault.name, case.state, case.ends.text, broken=[f"could not be made: {why}"])
+def _unmade(way: Way, one: Batch, case: batch.Case, why: str) -> Result:
+    broken = [f"could not be made: {why}"]
+    return Result(case.name, one.fault.name, case.state, case.ends.text, strategy=way.name, broken=broken)

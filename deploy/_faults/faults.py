@@ -2,66 +2,19 @@
 
 import re
 import signal
-import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from _testbed import bed, controller, leftovers, monitoring, network, nodes, ray_cluster, services
+from _testbed import bed, controller, monitoring, network, nodes, ray_cluster, services
 from _testbed.files import sshd_program
 from _testbed.shell import kill, wait_until
 
-from _faults import disk, memory
+from _faults import disk, memory, prey
+from _faults.fault import Fault, Victim
 from _faults.rig import Rig
 
-__all__ = ["FAULTS", "Fault", "Victim"]
+__all__ = ["FAULTS", "of"]
 
 SSHD = re.compile(r"^(sshd: |\S*/sshd )")
-LAUNCHER_S = 60
-
-
-@dataclass(frozen=True)
-class Victim:
-    """A move that is under a fault: its load's process on the head, as the machine numbers it, and its job."""
-
-    load: str
-    pid: int
-    outer_pid: int
-    job: str
-
-
-Hit = Callable[[Rig, Sequence[Victim]], None]
-Step = Callable[[Rig], None]
-
-
-def _nothing(_: Rig) -> None:
-    pass
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What happens.
-
-    Attributes:
-        name: in the table and on the command line.
-        text: for people.
-        hit: the fault.
-        heal: its end, `lasts_s` after the hit.
-        then: what comes back after its end, in its own time.
-        prepare: before the moves begin.
-        adopt: done to each original, by its process id, before its move.
-        tidy: after all.
-    """
-
-    name: str
-    text: str
-    hit: Hit
-    heal: Step = _nothing
-    lasts_s: float = 0.0
-    then: Step = _nothing
-    prepare: Step = _nothing
-    adopt: Callable[[Rig, int], None] | None = None
-    tidy: Step = _nothing
 
 
 def kill_controller(rig: Rig, _: Sequence[Victim]) -> None:
@@ -72,30 +25,6 @@ def kill_controller(rig: Rig, _: Sequence[Victim]) -> None:
 def start_controller(rig: Rig) -> None:
     """As its service manager would."""
     rig.start_controller()
-
-
-def kill_launchers(rig: Rig, victims: Sequence[Victim]) -> None:
-    """Kill -9 of each move's launcher on the target; one that is still to come, as soon as it is there."""
-    missing = [victim for victim in victims if not _kill_launcher(rig, victim)]
-    if missing:
-        threading.Thread(target=_kill_when_there, args=(rig, missing), daemon=True).start()
-
-
-def _kill_when_there(rig: Rig, missing: list[Victim]) -> None:
-    deadline = time.monotonic() + LAUNCHER_S
-    while missing and time.monotonic() < deadline:
-        missing = [victim for victim in missing if not _kill_launcher(rig, victim)]
-        time.sleep(0.02)
-
-
-def _kill_launcher(rig: Rig, victim: Victim) -> bool:
-    """The topmost process of its role: below it are its warden and the job."""
-    holding = leftovers.launchers(rig.settings, rig.target, "hold")
-    mine = [pid for pid, line in holding.items() if f"/attempts/{victim.job}.1" in line]
-    top = [pid for pid in mine if leftovers.parent(pid) not in mine]
-    for pid in top:
-        kill(pid, signal.SIGKILL)
-    return bool(top)
 
 
 def kill_raylet(rig: Rig, _: Sequence[Victim]) -> None:
@@ -146,9 +75,10 @@ def start_head(rig: Rig) -> None:
 
 
 def kill_originals(_: Rig, victims: Sequence[Victim]) -> None:
-    """Kill -9 by its owner."""
+    """Kill -9 by its owner, unless it has ended."""
     for victim in victims:
-        kill(victim.outer_pid, signal.SIGKILL)
+        if f"--name={victim.load} " in nodes.command_line(victim.outer_pid):
+            kill(victim.outer_pid, signal.SIGKILL)
 
 
 def oom_originals(rig: Rig, victims: Sequence[Victim]) -> None:
@@ -187,9 +117,11 @@ def restart_ray(rig: Rig, _: Sequence[Victim]) -> None:
     ray_cluster.down(rig.settings, only=rig.head)
 
 
+LIVE = ("live",)
+
 FAULTS = (
     Fault("controller-kill", "controller SIGKILL, started again", kill_controller, start_controller, 2.0),
-    Fault("launcher-kill", "launcher killed", kill_launchers),
+    Fault("launcher-kill", "launcher killed", prey=prey.launcher),
     Fault("raylet-kill", "target's raylet killed, started again after 20 s", kill_raylet, start_ray, 20.0),
     Fault("node-kill", "target node killed, started again after 20 s", kill_node, start_node, 20.0, start_services),
     Fault("partition", "target cut off for 30 s", cut, mend, 30.0),
@@ -205,4 +137,22 @@ FAULTS = (
         "disk-full", "state directory's disk full for 20 s", disk.fill, disk.free, 20.0,
         prepare=disk.prepare, tidy=disk.tidy,
     ),
+    Fault(
+        "dump-kill", "criu killed at the source while it dumps",
+        prey=prey.dump, passing=True, until="frozen", strategies=LIVE,
+    ),
+    Fault(
+        "pages-kill", "criu killed at the target while it receives the memory",
+        prey=prey.page_server, passing=True, until="frozen", strategies=LIVE,
+    ),
+    Fault(
+        "restore-kill", "criu killed at the target while it restores",
+        prey=prey.restore, passing=True, until="go", strategies=LIVE,
+    ),
+    Fault("cradle-kill", "first process of the copy's namespace killed", prey=prey.cradle, strategies=LIVE),
 )  # fmt: skip
+
+
+def of(strategy: str) -> list[Fault]:
+    """Those that can hit its moves."""
+    return [fault for fault in FAULTS if strategy in (fault.strategies or (strategy,))]

@@ -49,13 +49,14 @@ def outcome(records: Sequence[Record], fault_t: float, now: float) -> Outcome:
     return Outcome(copies, report["overlaps"], tuple(entry["node"] for entry in running), again)
 
 
-def broken(seen: Outcome, ends: Ends, state: str | None) -> list[str]:
+def broken(seen: Outcome, ends: Ends, state: str | None, job_state: str | None) -> list[str]:
     """Which invariants do not hold, as sentences; empty: all of them do.
 
     Args:
         seen: by the witness.
         ends: what is allowed.
         state: the move's final state; None when it has none.
+        job_state: what is said of the job.
     """
     found = []
     if seen.overlaps:
@@ -70,6 +71,8 @@ def broken(seen: Outcome, ends: Ends, state: str | None) -> list[str]:
         )
     elif seen.running and seen.running[0] not in ends.nodes:
         found.append(f"it runs on {seen.running[0]}, expected {' or '.join(sorted(ends.nodes))}")
+    elif not seen.running and job_state not in ends.over:
+        found.append(f"nothing runs, and its job is said to be {job_state}")
     if seen.again_s is not None and seen.again_s > LIMIT_S:
         found.append(f"one copy again only after {seen.again_s:.0f} s")
     return found

@@ -1,47 +1,45 @@
 """Random faults: drawn from a seed, so that a run can be repeated."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator
 
+from _faults import matrix
 from _faults.batch import Case
-from _faults.expected import ENDS, GROUPS, TABLE, Ends
-from _faults.faults import FAULTS
+from _faults.expected import from_then_on
+from _faults.fault import Fault
+from _faults.faults import of
 from _faults.matrix import Batch
-from _faults.stages import STATES
+from _faults.ways import Way
 
 __all__ = ["draw"]
 
-LONGEST_DELAY_S = 8.0
-"""As long as a hand-off takes from *held* to *done*: a fault may hit anywhere in it."""
+LONGEST_PASSING_S = 0.3
+"""As long as criu takes for the load, or a little longer."""
 
 
-def draw(number: int, seed: int, together: int) -> list[Batch]:
-    """So many moves, each let go from a random state, and hit by its batch's random fault after a random delay."""
+def draw(way: Way, number: int, seed: int, together: int) -> list[Batch]:
+    """So many moves, each let go from a random state, and hit by its batch's random fault after a random delay.
+
+    No fault comes up again before every other one has.
+    """
     generator = random.Random(seed)  # noqa: S311 - a repeatable draw, no secret
+    faults = _in_turns(generator, of(way.name))
     found: list[Batch] = []
     for first in range(0, number, together):
-        fault = generator.choice(FAULTS)
-        delay = round(generator.uniform(0.001, LONGEST_DELAY_S), 3)
-        states = [generator.choice(STATES) for _ in range(min(together, number - first))]
-        cases = (
-            Case(f"random-{seed}-{first + position}", state, from_then_on(fault.name, state))
-            for position, state in enumerate(states)
-        )
-        found.append(Batch(fault, tuple(cases), delay))
+        fault = next(faults)
+        delay = round(generator.uniform(0.001, LONGEST_PASSING_S if fault.passing else way.longest_delay_s), 3)
+        numbers = range(first, min(first + together, number))
+        found.append(Batch(fault, tuple(_case(way, fault, generator, f"{seed}-{each}") for each in numbers), delay))
     return found
 
 
-def from_then_on(fault: str, state: str) -> Ends:
-    """What may come out when the fault hits in this state or any later one."""
-    column = next(number for number, states in enumerate(GROUPS.values()) if state in states)
-    return union([ENDS[name] for name in TABLE[fault][column:]])
+def _in_turns(generator: random.Random, faults: list[Fault]) -> Iterator[Fault]:
+    while True:
+        yield from generator.sample(faults, len(faults))
 
 
-def union(ends: Sequence[Ends]) -> Ends:
-    """Any of these."""
-    return Ends(
-        " or ".join(dict.fromkeys(one.text for one in ends)),
-        frozenset[str]().union(*(one.nodes for one in ends)),
-        frozenset[str]().union(*(one.states for one in ends)),
-        frozenset[int]().union(*(one.copies for one in ends)),
-    )
+def _case(way: Way, fault: Fault, generator: random.Random, name: str) -> Case:
+    state = generator.choice(matrix.states(fault, way))
+    declared = not way.may_be_undeclared or generator.random() < 1 / 2
+    ends = from_then_on(way.name, fault.name, state, declared=declared)
+    return Case(matrix.named(way, f"random-{name}"), state, ends, declared=declared)

@@ -48,10 +48,11 @@ def as_markdown(results: Sequence[Result]) -> str:
 
 def _row(result: Result) -> tuple[str, ...]:
     state = f"{result.state} + {result.delay_s:g} s" if result.delay_s else result.state
+    fault = f"{result.fault} (got away)" if result.hit is False else result.fault
     return (
-        *(result.fault, state, result.final or "-", result.reason or ""),
+        *(fault, state, result.final or "-", result.reason or ""),
         " → ".join(result.copies),
-        ", ".join(result.running) or "nowhere",
+        ", ".join(result.running) or f"nowhere: {result.job_state}",
         "-" if result.again_s is None else f"{result.again_s:.1f} s",
         "BROKEN" if result.broken else "ok",
     )

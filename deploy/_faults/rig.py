@@ -18,6 +18,7 @@ from _testbed.settings import Node, Settings
 from _testbed.shell import wait_until
 
 from _faults.stages import Stages
+from _faults.ways import Way
 from offloader.client import Client
 from offloader.errors import OffloaderError, Refused
 from offloader.model import Reason
@@ -52,10 +53,12 @@ Document = dict[str, Any]
 
 
 class Rig:
-    """Everything a cell acts on. `settings`: of the test bed; its nodes get more room."""
+    """Everything a cell acts on."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, way: Way) -> None:
+        """Args: settings: of the test bed; its nodes get more room. way: how the moves go."""
         self.settings = replace(settings, cpu=NODE_CORES)
+        self.way = way
         self.stages = Stages(settings)
         self._seen_before = 0
 
@@ -72,11 +75,18 @@ class Rig:
     def whole(self) -> None:
         """Bring up whatever is not up, the controller over its own journal; wait until something can be placed."""
         bed.up(self.settings)
-        ray_cluster.up(self.settings, controller.account(self.settings))
+        ray_cluster.up(self.settings, self.way.user)
         monitoring.up(self.settings)
         if not controller.running(self.settings):
             self.start_controller()
         wait_until(self._placeable, READY_S, "fresh data and offers of every worker")
+
+    def take_over(self) -> None:
+        """From a run whose Ray and controller were another account's."""
+        access = ray_cluster.access(self.settings)
+        if access is not None and access.user != self.way.user:
+            controller.stop(self.settings)
+            ray_cluster.down(self.settings)
 
     def start_controller(self) -> None:
         """Start it, with gates; nothing is held at first."""
@@ -104,12 +114,19 @@ class Rig:
         except (OffloaderError, TimeoutError, OSError):
             return None
 
+    def start_load(self, load: str, *, declared: bool) -> int:
+        """Start an original. Its process id, as the head numbers it."""
+        options = self.way.options(work.state_file(self.settings, load))
+        environment = self.way.declares(declared=declared)
+        return work.start_load(self.settings, load, cores=CORES, options=options, environment=environment)
+
     def begin(self, load: str, pid: int) -> Document:
         """Start a move to the target. A load that was just started looks larger than it is: waited out."""
         deadline = time.monotonic() + ACCEPT_S
         while time.monotonic() < deadline:
             try:
-                if (move := self.ask(lambda client: client.move(pid, target=TARGET))) is not None:
+                move = self.ask(lambda client: client.move(pid, target=TARGET, strategy=self.way.name))
+                if move is not None:
                     return move
                 refused = "the controller does not answer"
             except Refused as error:

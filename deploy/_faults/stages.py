@@ -6,21 +6,23 @@ from pathlib import Path
 from _testbed import controller
 from _testbed.settings import Settings
 
-from offloader.jobs.transitions import ORDER
-
-__all__ = ["STATES", "Stages"]
-
-STATES = tuple(state.value for state in ORDER)
-"""Every state of a hand-off that meets no trouble, in order."""
+__all__ = ["Stages"]
 
 
 class Stages:
     """Which moves are to stop where. Moves are named by their process, whose id is known before the move's."""
 
     def __init__(self, settings: Settings) -> None:
-        self._outside = controller.outside(settings, settings.head) / "faults"
-        self.inside = controller.inside(settings) / "faults"
-        """The directory as the controller sees it."""
+        self._settings = settings
+
+    @property
+    def inside(self) -> Path:
+        """The directory as the controller sees it: its account's own."""
+        return controller.inside(self._settings) / "faults"
+
+    @property
+    def _outside(self) -> Path:
+        return controller.outside(self._settings, self._settings.head) / "faults"
 
     def create(self) -> None:
         """Make the directories, empty."""

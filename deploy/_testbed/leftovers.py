@@ -1,11 +1,20 @@
-"""What a move may leave on the nodes, looked at from outside: stopped processes, control groups, launchers."""
+"""What a move may leave on the nodes, looked at from outside.
 
+Stopped processes, control groups, launchers, and of live moves images, criu and cradles.
+"""
+
+import re
 from pathlib import Path
 
 from _testbed import nodes
 from _testbed.settings import Node, Settings
 
-__all__ = ["frozen", "inner_pid", "launchers", "launchers_on", "outer_pid", "parent", "process_state"]
+__all__ = ["copiers", "cradles", "criu", "frozen", "images", "inner_pid"]
+__all__ += ["launchers", "launchers_on", "outer_pid", "parent", "process_state"]
+
+CRIU = re.compile(r"/criu (dump|restore|page-server) ")
+CRADLE = "criu.init import main"
+MARK = "OFFLOADING_TASK_ID="
 
 
 def frozen(settings: Settings) -> list[str]:
@@ -39,6 +48,47 @@ def launchers_on(settings: Settings) -> list[str]:
         for role in ("guard", "hold")
         for line in launchers(settings, node, role).values()
     ]
+
+
+def criu(settings: Settings, node: Node, action: str) -> dict[int, str]:
+    """The processes of one of criu's actions on a node: id here → command line, which names the image's directory.
+
+    A task that is just being restored still goes by criu's command line, below it.
+    """
+    lines = {pid: nodes.command_line(pid) for pid in nodes.group(settings, node).pids()}
+    return {pid: line for pid, line in lines.items() if (found := CRIU.search(line)) and found[1] == action}
+
+
+def cradles(settings: Settings, node: Node) -> dict[int, str]:
+    """The first processes of restored jobs' namespaces on a node: id here → the attempt, as `<job>.<epoch>`."""
+    pids = [pid for pid in nodes.group(settings, node).pids() if CRADLE in nodes.command_line(pid)]
+    return {pid: _attempt(pid) for pid in pids}
+
+
+def copiers(settings: Settings) -> list[str]:
+    """Everything of criu and all cradles on all nodes, as lines for people."""
+    return [
+        f"{node.name}: {what}"
+        for node in settings.nodes
+        for what in (
+            *(line for action in ("dump", "restore", "page-server") for line in criu(settings, node, action).values()),
+            *(f"a cradle of {attempt}" for attempt in cradles(settings, node).values()),
+        )
+    ]
+
+
+def images(settings: Settings) -> list[str]:
+    """The directories of images on all nodes' own disks: a move that is over has none."""
+    privates = [settings.node_dir(node) / "private" for node in settings.nodes]
+    return [f"{path} is left" for private in privates for path in private.rglob("image") if path.is_dir()]
+
+
+def _attempt(pid: int) -> str:
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return ""
+    return next((entry.removeprefix(MARK) for entry in environment if entry.startswith(MARK)), "")
 
 
 def process_state(process: Path) -> str:

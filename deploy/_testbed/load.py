@@ -28,7 +28,7 @@ class Reporter:
         self._socket.setblocking(False)
         self._witness = str(options.witness)
         self._period_s = options.period
-        self._message = {"load": options.name, "start_id": start_id, "leader": leader}
+        self._message: dict[str, object] = {"load": options.name, "start_id": start_id, "leader": leader}
         self.seq = seq
         self._next = 0.0
 
@@ -39,6 +39,14 @@ class Reporter:
             return
         self._next = now + self._period_s
         self.seq += 1
+        self._send(now)
+
+    def saved(self) -> None:
+        """Say that it has saved how far it is: whoever goes on from there may not be further back."""
+        self._message["saved"] = self.seq
+        self._send(time.monotonic())
+
+    def _send(self, now: float) -> None:
         fresh = {"node": os.uname().nodename, "pid": os.getpid(), "seq": self.seq, "mono": now}
         try:
             self._socket.sendto(json.dumps(self._message | fresh).encode(), self._witness)
@@ -62,23 +70,24 @@ class Checkpoint:
         """Where a run before this one got to."""
         return int(self._options.state.read_text(encoding="ascii")) if self._options.state.exists() else 0
 
-    def look(self, seq: int) -> None:
+    def look(self, reporter: Reporter) -> None:
         """Save if it is time to; ends the process if it was asked to."""
         now = time.monotonic()
         if self._asked is not None and now >= self._asked + self._options.save_after:
-            self._save(seq)
+            self._save(reporter)
             os._exit(self._options.save_exit)
         if self._options.save_every and now >= self._saved + self._options.save_every:
             self._saved = now
-            self._save(seq)
+            self._save(reporter)
 
     def _ask(self, *_: object) -> None:
         self._asked = time.monotonic()
 
-    def _save(self, seq: int) -> None:
+    def _save(self, reporter: Reporter) -> None:
         partial = self._options.state.with_suffix(".partial")
-        partial.write_text(str(seq), encoding="ascii")
+        partial.write_text(str(reporter.seq), encoding="ascii")
         partial.rename(self._options.state)
+        reporter.saved()
 
 
 def compute(seconds: float, fraction: float) -> None:
@@ -114,7 +123,7 @@ def work(options: argparse.Namespace, reporter: Reporter, out: TextIO | None, sa
     while not _over(options, start):
         reporter.report()
         if saved is not None:
-            saved.look(reporter.seq)
+            saved.look(reporter)
         compute(options.period / 5, options.cpu)
         if out is not None and time.monotonic() - start >= lines * options.interval:
             lines += 1

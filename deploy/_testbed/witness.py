@@ -19,6 +19,7 @@ from typing import Any
 SO_TIMESTAMPNS = 35  # include/uapi/asm-generic/socket.h; SCM_TIMESTAMPNS is the same number
 MAX_DATAGRAM = 4096
 FIELDS = ("load", "node", "start_id", "pid", "seq", "leader", "mono")
+ALSO = ("saved",)  # of a load that saves its state: the `seq` that it saved last
 
 
 def parse(data: bytes, ancillary: list[tuple[int, int, bytes]]) -> dict[str, Any] | None:
@@ -32,7 +33,8 @@ def parse(data: bytes, ancillary: list[tuple[int, int, bytes]]) -> dict[str, Any
             record["host_pid"], record["uid"], _ = struct.unpack("=iii", value)
     with suppress(ValueError, TypeError, KeyError):
         message: Mapping[str, Any] = json.loads(data)
-        return record | {field: message[field] for field in FIELDS}
+        also = {field: message[field] for field in ALSO if field in message}
+        return record | {field: message[field] for field in FIELDS} | also
     return None
 
 

@@ -2,15 +2,18 @@
 
 import shlex
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from _testbed import controller, nodes
 from _testbed.settings import Settings
 from _testbed.shell import wait_until
 
-__all__ = ["end_file", "start_load"]
+__all__ = ["AGAIN_IS_HARMLESS", "end_file", "start_load", "state_file"]
 
 START_S = 30
+AGAIN_IS_HARMLESS: Mapping[str, str] = {"GRID_OFFLOAD": "allow"}
+"""Environment of a load that is declared safe to run again from the start."""
 
 
 def end_file(settings: Settings, name: str) -> Path:
@@ -18,8 +21,20 @@ def end_file(settings: Settings, name: str) -> Path:
     return settings.shared / f"{name}.end"
 
 
-def start_load(settings: Settings, name: str, *, cores: float) -> int:
-    """Start a load on the head, declared safe to run again from the start.
+def state_file(settings: Settings, name: str) -> Path:
+    """Where a load that saves its state keeps it, on every node."""
+    return settings.shared / f"{name}.state"
+
+
+def start_load(
+    settings: Settings,
+    name: str,
+    *,
+    cores: float,
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] = AGAIN_IS_HARMLESS,
+) -> int:
+    """Start a load on the head; `options` are more of its own, `environment` is what it declares of itself.
 
     Returns: its process id on the head.
     """
@@ -27,10 +42,10 @@ def start_load(settings: Settings, name: str, *, cores: float) -> int:
     ready.unlink(missing_ok=True)
     program = str(settings.root / "bin" / "load.py")
     files = [f"--ready-file={ready}", f"--end-file={end_file(settings, name)}"]
-    command = ["/usr/bin/python3", program, f"--name={name}", f"--cpu={cores}", *files]
+    command = ["/usr/bin/python3", program, f"--name={name}", f"--cpu={cores}", *files, *options]
     output = shlex.quote(str(settings.shared / f"{name}.out"))
     shell = f"exec setsid --fork {shlex.join(command)} </dev/null >>{output} 2>&1"
-    line = ["env", "GRID_OFFLOAD=allow", "bash", "-c", shell]
+    line = ["env", *(f"{key}={value}" for key, value in environment.items()), "bash", "-c", shell]
     subprocess.run(
         nodes.argv(settings, settings.head, line, controller.account(settings), cwd=str(settings.shared)),
         check=True,

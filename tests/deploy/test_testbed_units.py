@@ -105,6 +105,14 @@ def test_witness_takes_time_and_sender_from_the_kernel():
     data = b'{"load":"x","node":"n","start_id":"s","pid":7,"seq":1,"leader":true,"mono":1.0,"t":999}'
     record = witness.parse(data, ancillary)
     assert (record["t"], record["host_pid"], record["uid"], record["pid"]) == (5.5, 42, 1001, 7)
+    assert "saved" not in record
+
+
+def test_witness_passes_on_what_a_load_saved():
+    data = b'{"load":"x","node":"n","start_id":"s","pid":7,"seq":9,"leader":true,"mono":1.0,"saved":8,"more":1}'
+    record = witness.parse(data, [])
+    assert record is not None
+    assert (record["saved"], "more" in record) == (8, False)
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[1]", b"\xff", b"3"])
