@@ -154,6 +154,10 @@ class _Preflight:
         del move
         return plan, await self._found()
 
+    async def arrived(self, plan: MovePlan, move: Move, found: Findings) -> tuple[()]:
+        del plan, move, found
+        return ()
+
     async def again(self, capsule: dict[str, Any], source: str, target: str, *, backend: str) -> Findings:
         del capsule, source, target, backend
         return await self._found()

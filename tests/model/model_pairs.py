@@ -38,6 +38,7 @@ MESSAGES: dict[str, tuple[str, ...] | None] = {
     "grant": ("grant",),
     "no grant": ("alive",),
     "it owns": NOTHING,
+    "nothing to continue": NOTHING,
     "holding already": NOTHING,
     "reached": NOTHING,
     "its record says that it owns": NOTHING,

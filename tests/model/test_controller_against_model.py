@@ -57,11 +57,13 @@ BESIDE_THE_MODEL = {
         if not where.startswith("attempt ") and where not in ("owned", "ended")
     ),
     ("attempt running", "stop"),
+    ("attempt over", "fence"),
 }
 """What the code says and the model leaves out.
 
 After a roll-back, when nothing is frozen any more, the guard is told to quit: in the model such a one may be killed.
-`cancel` after *done* ends the job through its launcher: in the model it may end at any time.
+`cancel` after *done* ends the job through its launcher: in the model it may end at any time. What was given up while
+its node did not answer is fenced when it does, although by its lease it is dead: for what it has left on its disk.
 """
 
 SELDOM = {
