@@ -7,6 +7,7 @@ import subprocess
 import time
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from moves_world import candidate_of
 
@@ -79,10 +80,14 @@ class Counting:
         )
         return self.world.plan(self.process.pid, **{"candidate": candidate, "strategy": StrategyName.LIVE, **changes})
 
+    def images(self) -> list[Path]:
+        """Image directories, on whichever side."""
+        return [path for path in self.world.root.rglob("image") if path.is_dir()]
+
     async def images_go(self) -> None:
-        """No image directory stays on either side. A launcher that was ended removes its own after it has said so."""
+        """None stays. A launcher that died leaves its own to whoever fences it."""
         deadline = time.monotonic() + 20
-        while left := [path for path in self.world.root.rglob("image") if path.is_dir()]:
+        while left := self.images():
             assert time.monotonic() < deadline, left
             await asyncio.sleep(0.02)
 

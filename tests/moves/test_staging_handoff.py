@@ -13,6 +13,7 @@ from offloader.adapters.capsules import CapsuleFiles
 from offloader.adapters.clock import SystemClock
 from offloader.adapters.journal import Journal
 from offloader.backends.fake import FakeBackend
+from offloader.errors import BackendError
 from offloader.jobs.ids import UlidFactory
 from offloader.model import Capacity, JobState, MoveState, Obstacle, Reason, StrategyName
 from offloader.moves.mover import Mover
@@ -61,7 +62,7 @@ async def moving(others):
         on_incident=incidents.append,
         placer=lambda *_asked, **_avoid: places[0] if places else Obstacle(Reason.NO_TARGET, "full"),
     )
-    mover = Mover(tools, head="head", new_id=UlidFactory(clock.time, os.urandom))
+    mover = Mover(tools, new_id=UlidFactory(clock.time, os.urandom))
     yield SimpleNamespace(
         tools=tools, nodes=others, journal=journal, mover=mover, backend=backend, incidents=incidents, places=places
     )
@@ -128,9 +129,13 @@ async def test_a_job_runs_on_its_copy_and_its_results_come_back(moving, job):
     assert moving.journal.fact(move.id, "staging") == []
 
 
-async def test_a_move_that_turns_back_leaves_no_copy_and_the_original_as_it_was(moving, job):
+async def test_a_move_that_turns_back_leaves_no_copy_and_the_original_as_it_was(moving, job, monkeypatch):
     nodes = moving.nodes
-    moving.backend.refuse = "no place"
+
+    async def refused(_submission):
+        raise BackendError("no place")
+
+    monkeypatch.setattr(moving.backend, "submit", refused)
     move = await final(moving, await moving.mover.start(plan(job.pid)))
     assert (move.state, move.reason) == (MoveState.ROLLED_BACK, Reason.SUBMIT_FAILED)
     await until(lambda: not list((nodes.root / "worker-home").iterdir()))
@@ -204,7 +209,7 @@ async def test_a_controller_that_was_killed_while_it_copied_leaves_no_copy(movin
     assert moving.journal.move(move.id).state is MoveState.RESERVED
     assert nodes.there.exists()
 
-    again = Mover(moving.tools, head="head", new_id=UlidFactory(SystemClock().time, os.urandom))
+    again = Mover(moving.tools, new_id=UlidFactory(SystemClock().time, os.urandom))
     await again.recover()
     assert (await final(moving, move)).state is MoveState.ROLLED_BACK
     await until(lambda: not list((nodes.root / "worker-home").iterdir()))
