@@ -83,7 +83,7 @@ class Guard:
                 # Ownership may have passed: whoever let it run was not us, and it must not.
                 self._freezer.freeze(self._members, boottime() + self._config.freeze_s, lambda: None)
             else:
-                self._thaw_rest("thawed")
+                self._thaw_rest("thawed" if self._members.alive() else "gone")
         if not self._members.leader_alive:
             self._leader_ended()
         self._write()

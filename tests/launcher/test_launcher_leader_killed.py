@@ -1,4 +1,4 @@
-"""A job of several processes whose first one is killed while all of it is frozen: the others are the job."""
+"""A job that is killed while it is frozen: of several processes the others are the job, of one nothing is left."""
 
 import os
 import signal
@@ -47,3 +47,26 @@ def test_what_it_had_started_goes_on_after_a_thaw_and_nobody_may_take_it_for_gon
     link.send(do="end")
     assert link.expect("failed")["reason"] == "NOT_FROZEN"
     os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("way", ["v1", "v2", "stop"])
+def test_one_that_died_with_its_guard_is_gone_also_where_somebody_thawed_its_cgroup(bench, eventually, way):
+    """As when a container is ended and started again: thawed would mean that it goes on."""
+    job = bench.sleeper()
+    directory, _ = bench.guard([job.pid], ways=[way, "stop"])
+    link = bench.link(directory, hello="armed")
+    link.send(do="freeze")
+    link.expect("frozen")
+    for pid in (*bench.roles(directory), job.pid):
+        os.kill(pid, signal.SIGKILL)
+    for cgroup in map(Path, bench.cgroups()):
+        for file, text in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+            if (cgroup / file).exists():
+                (cgroup / file).write_text(text)
+    assert job.wait(10) == -signal.SIGKILL
+    eventually(lambda: not bench.roles(directory))
+    assert bench.verb("guard", directory)["guard_pid"]
+    link = bench.link(directory, hello="gone")
+    link.send(do="thaw")
+    link.expect("gone")
+    assert bench.cgroups() == []
