@@ -12,6 +12,7 @@ FAMILY = """
 import os, signal, sys, time
 child = os.fork()
 if not child:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the kernel's, for a stopped group whose parent dies (setpgid(2))
     os.setpgid(0, 0)
     with open(sys.argv[1], "a") as stream:
         while True:
