@@ -10,12 +10,11 @@ from _testbed.errors import TestbedError
 from _testbed.shell import say, wait_until
 
 from _faults.ambush import Ambush
-from _faults.expected import Ends, counts_from_heal
+from _faults.expected import Ends, counts_from_heal, from_then_on
 from _faults.fault import Fault, Victim
-from _faults.judge import Outcome, broken, outcome
+from _faults.judge import Outcome, broken, outcome, state_at
 from _faults.progress import kept
 from _faults.rig import Document, Rig
-from _faults.ways import STATES
 
 __all__ = ["Case", "Result", "run"]
 
@@ -74,18 +73,24 @@ class Result:
 class _Moving:
     case: Case
     victim: Victim
+    let_go: bool = False
     began: float = 0.0
     struck: float = 0.0
     healed: float = 0.0
 
+    def ends(self, rig: Rig, fault: Fault, move: Document) -> Ends:
+        """What may come out: of a fault that found the move on its way, by the state that it was in then."""
+        if fault.passing or not self.let_go:
+            return self.case.ends
+        state = self._state_at(self.began, move)
+        return from_then_on(rig.way.name, fault.name, state, declared=self.case.declared)
+
     def from_t(self, fault: Fault, move: Document) -> float:
         """From when the seconds until one copy runs count."""
-        return self.healed if counts_from_heal(fault.name, self.state_when_hit(move)) else self.began
+        return self.healed if counts_from_heal(fault.name, self._state_at(self.struck, move)) else self.began
 
-    def state_when_hit(self, move: Document) -> str:
-        """The last one that the move was in when the fault had hit."""
-        passed = [step["event"] for step in move.get("timeline", ()) if step["t"] <= self.struck]
-        return next((state for state in reversed(STATES) if state in passed), self.case.state)
+    def _state_at(self, t: float, move: Document) -> str:
+        return state_at(move.get("timeline", ()), t) or self.case.state
 
 
 def run(rig: Rig, fault: Fault, cases: Sequence[Case], *, delay_s: float = 0.0) -> list[Result]:
@@ -166,7 +171,7 @@ def _strike(rig: Rig, fault: Fault, moving: Sequence[_Moving], delay_s: float) -
     fault.heal(rig)
     healed = time.time()
     for one in moving:
-        one.began, one.struck, one.healed = began, struck, healed
+        one.let_go, one.began, one.struck, one.healed = bool(delay_s), began, struck, healed
     fault.then(rig)
     return ambush
 
@@ -195,8 +200,8 @@ def _settled(rig: Rig, fault: Fault, one: _Moving) -> bool:
     move = rig.show(one.victim.move)
     if move is None or move["state"] not in FINAL:
         return False
-    running = len(_outcome(rig, fault, one, move).running)
-    return running in one.case.ends.copies and (running > 0 or move["job_state"] in one.case.ends.over)
+    running, ends = len(_outcome(rig, fault, one, move).running), one.ends(rig, fault, move)
+    return running in ends.copies and (running > 0 or move["job_state"] in ends.over)
 
 
 def _outcome(rig: Rig, fault: Fault, one: _Moving, move: Document) -> Outcome:
@@ -206,7 +211,7 @@ def _outcome(rig: Rig, fault: Fault, one: _Moving, move: Document) -> Outcome:
 
 def _judge(rig: Rig, fault: Fault, one: _Moving, delay_s: float) -> Result:
     move = rig.show(one.victim.move) or {}
-    seen, ends = _outcome(rig, fault, one, move), one.case.ends
+    seen, ends = _outcome(rig, fault, one, move), one.ends(rig, fault, move)
     final = move.get("state") if move.get("state") in FINAL else None
     lost = kept(rig.way.name, rig.records(one.victim.load), ends)
     return Result(

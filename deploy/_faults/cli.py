@@ -14,7 +14,7 @@ from _testbed.shell import say
 
 from _faults import course, matrix, random_faults, report
 from _faults.batch import Result
-from _faults.faults import FAULTS
+from _faults.faults import FAULTS, of
 from _faults.matrix import Batch
 from _faults.ways import RESTART, STATES, WAYS, Way
 
@@ -35,7 +35,11 @@ It makes a test bed of its own; GRID_TESTBED_NAME [gtfa] and GRID_TESTBED_SUBNET
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is asked for; returns the exit code."""
     os.umask(0o022)  # as in deploy/testbed: its accounts read what is made here
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    strangers = sorted(set(options.fault) - {fault.name for fault in of(options.strategy)})
+    if strangers:
+        parser.error(f"moves by {options.strategy} have nothing that these faults could hit: {', '.join(strangers)}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both tidy up
     for name, value in {"NAME": "gtfa", "SUBNET": "10.96.0.0/24"}.items():
         os.environ.setdefault(f"GRID_TESTBED_{name}", value)
@@ -108,5 +112,5 @@ def _planned(options: argparse.Namespace, way: Way) -> list[Batch]:
         return matrix.in_batches(way, chosen, options.together)
     seed = int(time.time()) if options.seed is None else options.seed
     drawn = f"--random {options.random} --seed {seed} --together {options.together} --strategy {way.name}"
-    say(f"to repeat this: {drawn}")
-    return random_faults.draw(way, options.random, seed, options.together)
+    say(" ".join(["to repeat this:", drawn, *(f"--fault {fault}" for fault in options.fault)]))
+    return random_faults.draw(way, options.random, seed, options.together, options.fault)

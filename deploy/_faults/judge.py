@@ -7,8 +7,9 @@ from typing import Any
 from _testbed import witness_report
 
 from _faults.expected import Ends
+from _faults.ways import STATES
 
-__all__ = ["LIMIT_S", "Outcome", "broken", "outcome"]
+__all__ = ["LIMIT_S", "Outcome", "broken", "outcome", "state_at"]
 
 LIMIT_S = 60.0
 """safety.md, Hand-off 10: exactly one copy again within 60 s of any fault."""
@@ -47,6 +48,12 @@ def outcome(records: Sequence[Record], fault_t: float, now: float) -> Outcome:
         again = next(mine, now) - fault_t
     copies = tuple(entry["node"] for entry in report["chain"])
     return Outcome(copies, report["overlaps"], tuple(entry["node"] for entry in running), again)
+
+
+def state_at(timeline: Sequence[Record], t: float) -> str | None:
+    """The last state on its way that a move had reached at that time (Unix seconds); None: nothing is known of it."""
+    passed = [step["event"] for step in timeline if step["t"] <= t]
+    return next((state for state in reversed(STATES) if state in passed), None)
 
 
 def broken(seen: Outcome, ends: Ends, state: str | None, job_state: str | None) -> list[str]:

@@ -1,7 +1,7 @@
 """Random faults: drawn from a seed, so that a run can be repeated."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from _faults import matrix
 from _faults.batch import Case
@@ -17,13 +17,13 @@ LONGEST_PASSING_S = 0.3
 """As long as criu takes for the load, or a little longer."""
 
 
-def draw(way: Way, number: int, seed: int, together: int) -> list[Batch]:
+def draw(way: Way, number: int, seed: int, together: int, chosen: Sequence[str] = ()) -> list[Batch]:
     """So many moves, each let go from a random state, and hit by its batch's random fault after a random delay.
 
-    No fault comes up again before every other one has.
+    No fault comes up again before every other one has. `chosen`: of these faults alone; empty: of all.
     """
     generator = random.Random(seed)  # noqa: S311 - a repeatable draw, no secret
-    faults = _in_turns(generator, of(way.name))
+    faults = _in_turns(generator, [fault for fault in of(way.name) if not chosen or fault.name in chosen])
     found: list[Batch] = []
     for first in range(0, number, together):
         fault = next(faults)

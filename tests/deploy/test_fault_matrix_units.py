@@ -100,6 +100,12 @@ def test_a_hundred_moves_meet_every_fault():
         assert {one.fault.name for one in random_faults.draw(way, 100, 1, 5)} == set(TABLES[way.name])
 
 
+def test_only_the_chosen_faults_are_drawn():
+    drawn = random_faults.draw(LIVE, 30, 1, 5, ["dump-kill", "cradle-kill"])
+    assert [one.fault.name for one in drawn].count("dump-kill") == 3
+    assert {one.fault.name for one in drawn} == {"dump-kill", "cradle-kill"}
+
+
 def test_jobs_are_drawn_with_and_without_the_declaration_where_the_strategy_takes_both():
     drawn = {
         way.name: {case.declared for one in random_faults.draw(way, 40, 1, 5) for case in one.cases}
@@ -170,6 +176,12 @@ def test_where_nothing_runs_that_has_to_be_said_of_the_job():
     seen, ends = judge.outcome([], T, T + 90), expected("live", "launcher-kill", "owned", declared=False)
     assert judge.broken(seen, ends, "done", "lost") == []
     assert judge.broken(seen, ends, "done", "running") == ["nothing runs, and its job is said to be running"]
+
+
+def test_a_fault_on_the_way_is_judged_by_the_state_that_it_found():
+    steps = [("planned", 1.0), ("held", 2.0), ("saved", 3.0), ("rolling_back", 4.0), ("rolled_back", 5.0)]
+    timeline = [{"event": event, "t": t} for event, t in steps]
+    assert [judge.state_at(timeline, t) for t in (0.5, 1.5, 3.0, 9.0)] == [None, "planned", "saved", "saved"]
 
 
 def test_the_time_counts_from_the_healing_only_where_no_answer_can_come_before():
