@@ -1,23 +1,28 @@
 """`python -m benchmarks.exporter`: options → a run → exit status."""
 
 import argparse
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
+from benchmarks.command import (
+    EXIT_CANNOT,
+    EXIT_INTERRUPTED,
+    EXIT_MISSED,
+    EXIT_STATUSES,
+    count,
+    number,
+    seconds,
+    tidy_up_when_told_to_end,
+)
 from benchmarks.errors import CannotRunError
 from benchmarks.exporter.contenders import UNPACKED, contenders
 from benchmarks.exporter.load import Load, Scenario
 from benchmarks.exporter.measure import Plan, Tools
 from benchmarks.exporter.programs import compiled, require
-from benchmarks.exporter.session import run, say
-
-EXIT_MISSED = 1
-EXIT_CANNOT = 2
-EXIT_INTERRUPTED = 130
+from benchmarks.exporter.session import run
+from benchmarks.output import say
 
 _FULL = Plan(scrapes=40, warm_up=5, pause_s=1.0)
 _FULL_PROCESSES = (100, 1000, 5000)
@@ -28,9 +33,7 @@ _QUICK_PROCESSES = (100,)
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and report. Exit status: see --help."""
     options = _parser().parse_args(argv)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, _interrupt)
+    tidy_up_when_told_to_end()
     try:
         with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
             report = run(_loads(options), _plan(options), _tools(Path(folder), options.exporters), options.json)
@@ -72,8 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         description="CPU time, memory and latency of a scrape of grid-exporter, beside node_exporter and "
         "process-exporter and the kernel's limit, with many processes on the node. What is measured, and the JSON: "
         "benchmarks/README.md.",
-        epilog="Exit status: 0 all goals hold, 1 one is missed, 2 something cannot be run here (the message says what "
-        "is missing), 130 interrupted.",
+        epilog=EXIT_STATUSES,
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -81,11 +83,11 @@ def _parser() -> argparse.ArgumentParser:
         help="write all figures there; - is standard output (the table goes to standard error then)")  # fmt: skip
     add("--only", metavar="SCENARIO", action="append", choices=[scenario.value for scenario in Scenario],
         help=f"{', '.join(Scenario)}; may be given several times (default all)")  # fmt: skip
-    add("--processes", metavar="N", nargs="+", type=_count,
+    add("--processes", metavar="N", nargs="+", type=count,
         help=f"how many sleeping processes (default {_spaced(_FULL_PROCESSES)})")  # fmt: skip
-    add("--scrapes", metavar="N", type=_count, help=f"scrapes of each exporter (default {_FULL.scrapes})")
-    add("--warm-up", metavar="N", type=_number, help=f"scrapes before those (default {_FULL.warm_up})")
-    add("--pause", metavar="SECONDS", type=_seconds, help=f"rest before each scrape (default {_FULL.pause_s:g})")
+    add("--scrapes", metavar="N", type=count, help=f"scrapes of each exporter (default {_FULL.scrapes})")
+    add("--warm-up", metavar="N", type=number, help=f"scrapes before those (default {_FULL.warm_up})")
+    add("--pause", metavar="SECONDS", type=seconds, help=f"rest before each scrape (default {_FULL.pause_s:g})")
     add("--quick", action="store_true",
         help=f"a rough look: {_spaced(_QUICK_PROCESSES)} processes, {_QUICK.scrapes} scrapes, pauses of "
         f"{_QUICK.pause_s:g} s, unless other options say otherwise")  # fmt: skip
@@ -97,32 +99,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _spaced(numbers: Sequence[int]) -> str:
     return " ".join(map(str, numbers))
-
-
-def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if (number := _number(text)) < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return number
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds")
-    return seconds
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- signature of signal handlers
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """One measurement: a load, the three exporters and the kernel's limit, asked in turn."""
 
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,7 @@ from benchmarks.exporter.contenders import Contender, listening
 from benchmarks.exporter.kernel_limit import KernelLimit, Pass, kernel_limit, pids_on_node
 from benchmarks.exporter.load import Load
 from benchmarks.exporter.scrape import Scrape, Scraper, cpu_ns, resident, scraper
-
-Say = Callable[[str], None]
-"""Where progress goes."""
+from benchmarks.output import Say
 
 _NEWS_EVERY = 10  # rounds
 

@@ -1,6 +1,6 @@
 """What is told of the measurements: a JSON document (report.schema.json) and a table. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from benchmarks.exporter.contenders import OURS, PAIR
@@ -8,6 +8,7 @@ from benchmarks.exporter.load import Load
 from benchmarks.exporter.measure import Measured, Plan
 from benchmarks.exporter.summary import Summary, Verdict, kernel_cpu_s, ratios, summarise, verdicts
 from benchmarks.machine import Machine
+from benchmarks.table import aligned
 
 _MS = 1e3
 _MIB = 1 << 20
@@ -110,7 +111,7 @@ def table(run: Measured) -> str:
     rows.append(("kernel's limit", _ms(kernel_cpu_s(run)), *[""] * (len(_HEAD) - 2)))
     on_node = max(look.processes for look in run.passes)
     title = f"{run.load} ({on_node} on the node), {len(run.passes)} scrapes of each"
-    return "\n".join([title, *_aligned(rows), *_sentences(run)])
+    return "\n".join([title, *aligned(rows), *_sentences(run)])
 
 
 def _sentences(run: Measured) -> list[str]:
@@ -163,9 +164,3 @@ def _ms(seconds: float) -> str:
 
 def _mib(size: float) -> str:
     return f"{size / _MIB:.1f}"
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Names to the left, figures to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return ["  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]).rstrip() for name, *cells in rows]

@@ -34,7 +34,14 @@ def start_load(
     options: Sequence[str] = (),
     environment: Mapping[str, str] = AGAIN_IS_HARMLESS,
 ) -> int:
-    """Start a load on the head; `options` are more of its own, `environment` is what it declares of itself.
+    """Start a load on the head.
+
+    Args:
+        settings: of the test bed.
+        name: what the witness files it under.
+        cores: that it uses.
+        options: more of load.py's.
+        environment: what it declares of itself.
 
     Returns: its process id on the head.
     """
