@@ -6,6 +6,7 @@ scratch directory below it): no path ever goes through a command line that anybo
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import subprocess
@@ -158,10 +159,15 @@ _MEANINGS = {
     30: f"nothing came through for {_STALL_S} s",
 }
 
+_NO_ROOM = tuple(f"({number})" for number in (errno.ENOSPC, errno.EDQUOT))
+"""How a message about that ends (rerr of rsync's log.c: the text, then the number)."""
+
 
 def what_failed(status: int, words: bytes) -> str:
     """A sentence about an exit status that is not tolerated (rsync(1), EXIT VALUES), with its own last words."""
     lines = [line for line in words.decode("utf-8", "replace").splitlines() if line.strip()]
     said = next((line for line in lines if "rsync error:" not in line), "")
+    if status < 0 and said.endswith(_NO_ROOM):
+        status = 11  # ended by the loss of its other end before it could say so by its status
     meaning = _MEANINGS.get(status, f"rsync ended with {status}")
     return f"{meaning} ({said})" if said else meaning

@@ -99,6 +99,7 @@ def test_one_lost_gpu_leaves_the_other(gpu_node):
     assert 'detail="gpu_version_mismatch"} 0.0' in text
 
 
+@pytest.mark.slow
 def test_old_utilisation_samples_do_not_come_back(gpu_node):
     """Only what is newer than the last look counts; a pid that NVML invents moves nothing."""
     line = "process 0 4242 10\nused 0 777 99999999 50\nslot 0 4242 1 99\nused 0 4242 100 60\n"

@@ -117,6 +117,13 @@ def test_links_out_of_the_tree_are_told_from_those_within(link, target, out):
     assert tree.leads_out(b"/home/x/job", link, target) is out
 
 
+def test_a_full_disk_is_said_to_be_one_however_rsync_came_to_its_end():
+    """Where its other end dies of that it is ended before it has a status of its own to tell by."""
+    words = b'rsync: [receiver] write failed on "/w/grown": No space left on device (28)\nrsync error: x (code 11)\n'
+    assert all("is its disk full" in rsync.what_failed(status, words) for status in (11, -9, -15))
+    assert "disk full" not in rsync.what_failed(-9, b"rsync: read error: Connection reset by peer (104)\n")
+
+
 def test_rsync_that_is_missing_or_too_old_is_refused(monkeypatch, tmp_path):
     monkeypatch.setitem(rsync.ENVIRONMENT, "PATH", str(tmp_path))
     with pytest.raises(LauncherError, match="not installed"):

@@ -9,7 +9,7 @@ from staging_world import staged, tree
 
 from offloader.errors import NodeUnreachable
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 
 async def test_a_directory_is_there_as_it_is_here_and_the_copy_goes_when_results_were_collected(nodes):

@@ -14,7 +14,7 @@ from offloader.model import Reason
 from offloader.moves.agent import VerbFailed
 from offloader.moves.staging_pass import one_pass
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 
 async def refusal(nodes, **limits):
