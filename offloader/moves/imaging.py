@@ -1,7 +1,8 @@
 """The way of one image, from the guard of the original to the launcher at the target.
 
 Its memory goes from one node's command to the other's by pipes that we only tie together; it is opened before the
-freeze, so that a frozen job waits for its bytes alone. The rest is small and comes with the guard's answer.
+freeze, and most of it goes ahead, so that a frozen job waits for what it has changed since. The rest is small and comes
+with the guard's answer.
 """
 
 from __future__ import annotations
@@ -11,18 +12,25 @@ import contextlib
 import fcntl
 import json
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 from offloader.errors import NodeUnreachable
 from offloader.moves.agent import Agent, VerbFailed
 from offloader.ports import Attached
 
-__all__ = ["Imaging"]
+__all__ = ["Arrived", "Imaging"]
 
 _PIPE_BYTES = 1 << 20  # what an ordinary account may have (fs.pipe-max-size)
 _LAST_WORDS = 300
 
 Document = dict[str, Any]
+
+
+class Arrived(NamedTuple):
+    """Bytes of memory at the target: those that came with the dump, and those that went ahead of it."""
+
+    dumped: int
+    ahead: int
 
 
 class Imaging:
@@ -35,30 +43,35 @@ class Imaging:
         self._receiver: _End | None = None
         self._ends = contextlib.AsyncExitStack()
 
-    async def open(self, criu: str, *, limit_s: float) -> None:
-        """Both ends wait for the dump, for at most so long. `criu`: its path at the target.
+    async def open(self, criu: str, *, ahead_s: float, limit_s: float) -> None:
+        """Both ends wait for the dump, once the job's memory has gone ahead, for at most `ahead_s`, while it runs.
 
-        Raises: VerbFailed, NodeUnreachable.
+        Args:
+            criu: its path at the target.
+            ahead_s: what has not gone by then goes with the dump.
+            limit_s: how long either end may take for everything else.
+
+        Raises: VerbFailed, NodeUnreachable, TimeoutError.
         """
         (sender, there), (receiver, here) = self._source, self._target
         with contextlib.ExitStack() as ours:
             forward, backward = _pipe(ours), _pipe(ours)
-            source = await self._attached(sender, "pages", there, stdin=backward[0], stdout=forward[1])
+            source = await self._attached(sender, "pages", there, f"{ahead_s:g}", stdin=backward[0], stdout=forward[1])
             target = await self._attached(
                 receiver, "receive", here, criu, f"{limit_s:g}", stdin=forward[0], stdout=backward[1]
             )
-        async with asyncio.timeout(limit_s):
+        async with asyncio.timeout(ahead_s + limit_s):
             for end in (source, target):
                 await end.document()
         self._receiver = target
 
-    async def arrived(self, *, limit_s: float) -> int:
-        """Once all of the memory is at the target: its bytes. Raises VerbFailed, NodeUnreachable, TimeoutError."""
+    async def arrived(self, *, limit_s: float) -> Arrived:
+        """Once all of the memory is at the target. Raises VerbFailed, NodeUnreachable, TimeoutError."""
         assert self._receiver is not None
         async with asyncio.timeout(limit_s):
             report = await self._receiver.document()
         try:
-            return int(report["pages_bytes"])
+            return Arrived(int(report["pages_bytes"]), int(report["ahead_bytes"]))
         except (KeyError, TypeError, ValueError) as error:
             raise NodeUnreachable(f"{self._target[0].node.name}: what answers is no launcher") from error
 

@@ -56,14 +56,14 @@ class Original:
         """Before the freeze: everything waits for the dump. Raises Stopped, LinkLost, VerbFailed, NodeUnreachable."""
         assert self._copiers is not None
         await self._guard.make_way()
-        await self._imaging.open(self._copiers.target, limit_s=self._timings.copy_s)
+        await self._imaging.open(self._copiers.target, ahead_s=self._timings.ahead_s, limit_s=self._timings.copy_s)
 
     async def copy(self) -> str:
         """Dump the frozen job; its image is at the target when this returns, in words. Raises Stopped, LinkLost."""
         assert self._copiers is not None
         event = await self._guard.dump(self._copiers.source, tcp_close=self._copiers.tcp_close)
         try:
-            pages = await self._imaging.arrived(limit_s=self._timings.end_s)
+            arrived = await self._imaging.arrived(limit_s=self._timings.end_s)
             rest = await self._imaging.rest(event.get("rest"))
         except VerbFailed as error:
             reason = Reason(error.code) if error.code in Reason.__members__ else Reason.DUMP_FAILED
@@ -73,5 +73,6 @@ class Original:
         finally:
             await self._imaging.close()
         asked = {"tasks": event["tasks"], "options": event["options"], "limit_s": self._timings.restore_s}
-        self.copied = Copied({**asked, "rest": rest}, pages)
-        return f"{len(event['tasks'])} processes, {pages / 1e6:.1f} MB"
+        self.copied = Copied({**asked, "rest": rest}, arrived.dumped + arrived.ahead)
+        sizes = f"{arrived.dumped / 1e6:.1f} MB after {arrived.ahead / 1e6:.1f} MB ahead"
+        return f"{len(event['tasks'])} processes, {sizes}"

@@ -76,6 +76,7 @@ class Timings:
     hold_s: float = 180.0  # queue wait and start of the launcher: costs the original nothing
     freeze_s: float = 4.0  # the guard itself gives up after 2 s
     save_s: float = 120.0
+    ahead_s: float = 120.0  # how long a running job's memory may go to the target before it is frozen
     copy_s: float = 600.0  # a frozen job's memory on its way to the target
     restore_s: float = 120.0
     launch_s: float = 15.0

@@ -18,7 +18,7 @@ import signal
 import sys
 import tarfile
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from .. import proc
 from ..durable import read_json
@@ -29,24 +29,20 @@ from ..wire import Document, pack_bytes, unpack_bytes
 from .arguments import GHOST_LIMIT_BYTES, Pages, page_server
 from .execution import Execution, complaint
 
-__all__ = ["NAME", "PageServer", "Sizes", "create", "main_pack", "main_unpack", "pack"]
-__all__ += ["remove", "rest", "sizes", "sweep", "unpack", "unpack_rest", "users"]
+__all__ = ["NAME", "PARENT", "PageServer", "create", "main_pack", "main_unpack", "pack"]
+__all__ += ["pages_bytes", "remove", "rest", "sweep", "unpack", "unpack_rest", "users"]
 
 NAME = "image"
 """Of its directory, in the one of a move at the source and of an attempt at the target."""
+
+PARENT = "parent"
+"""Within it, where criu looks for an image made before: memory that has not changed since is only there."""
 
 _NAME = re.compile(r"[a-z0-9][A-Za-z0-9._-]{0,100}\.img")
 _PAGES = re.compile(r"(pages|pagemap)-.*\.img")
 _MOST_FILES = 100_000
 _REMOVE_S, _PAUSE_S = 2.0, 0.01
 _REST_LIMIT_BYTES = GHOST_LIMIT_BYTES + (16 << 20)
-
-
-class Sizes(NamedTuple):
-    """Bytes: `pages` of memory, `rest` of everything else."""
-
-    pages: int
-    rest: int
 
 
 def create(directory: Path) -> None:
@@ -82,25 +78,18 @@ def sweep(attempts: Path) -> None:
 
 
 def users(directory: Path) -> list[proc.Stat]:
-    """Processes that were started for this image: its directory is a word of their command line."""
-    path, found = os.fsencode(directory), []
+    """Processes that were started for this image: its directory, or its parent's, is a word of their command line."""
+    paths, found = {os.fsencode(directory), os.fsencode(directory / PARENT)}, []
     for stat in proc.all_stats():
         with contextlib.suppress(OSError):
-            if not stat.dead and path in proc.read_bytes(f"/proc/{stat.pid}/cmdline").split(b"\0"):
+            if not stat.dead and paths & set(proc.read_bytes(f"/proc/{stat.pid}/cmdline").split(b"\0")):
                 found.append(stat)
     return found
 
 
-def sizes(directory: Path) -> Sizes:
-    """How much an image holds here."""
-    pages = rest = 0
-    for entry in os.scandir(directory):
-        size = entry.stat().st_size
-        if entry.name.startswith("pages-"):
-            pages += size
-        else:
-            rest += size
-    return Sizes(pages, rest)
+def pages_bytes(directory: Path) -> int:
+    """How much memory an image holds here; nothing if there is none."""
+    return sum(path.stat().st_size for path in directory.glob("pages-*"))
 
 
 def pack(directory: Path, stream: IO[bytes], *, pages: bool = False) -> None:

@@ -1,88 +1,144 @@
-"""The memory of a dump on its way between two nodes: `pages DIR` at the source, `receive DIR …` at the target.
+"""The memory of a dump on its way between two nodes: `pages DIR …` at the source, `receive DIR …` at the target.
 
 Raw bytes on stdin and stdout, criu's own conversation between dump and page server; the controller only ties the two
-ends together. Both are started before the freeze, and wait. What they have to say goes to stderr, in lines of JSON.
+ends together. Both are started before the freeze. What the job has in memory then goes ahead, to a first page server;
+the dump, to a second one, brings what has changed since. What they have to say goes to stderr, in lines of JSON.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import os
 import select
+import shutil
 import socket
 import sys
 from pathlib import Path
 
+from ..durable import read_json
 from ..errors import LauncherError
 from ..lease import boottime
 from ..socket_path import connect
 from ..wire import Document, encode
-from . import image
+from . import ahead, image
 from .arguments import Pages
 from .copying import PAGES
+from .page_stream import Server
+from .sieve import Sieve
 
 __all__ = ["main_pages", "main_receive"]
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 20  # of a pipe, what an ordinary account may have (fs.pipe-max-size)
+_SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of fcntl(2), a name only since Python 3.10
+_SEND_BUFFER_FORCE = 32  # SO_SNDBUFFORCE of socket(7) on most architectures: beyond net.core.wmem_max
 
 
 def main_pages(arguments: list[str]) -> int:
-    """The verb at the source; DIR is the guard's."""
-    if len(arguments) != 1:
-        raise LauncherError("USAGE", "pages DIR")
+    """The verb at the source: `pages DIR SECONDS`; DIR is the guard's. So long may memory go ahead."""
+    if len(arguments) != 2:  # noqa: PLR2004 (as above)
+        raise LauncherError("USAGE", "pages DIR SECONDS")
+    directory, until = Path(arguments[0]), boottime() + float(arguments[1])
+    server = Server(0, 1)
     try:
-        peer = connect(Path(arguments[0]), PAGES)
+        peer = connect(directory, PAGES)
     except OSError as error:
         return _said({"error": "NOT_RUNNING", "detail": f"no guard waits in {arguments[0]}: {error.strerror}"})
     with peer:
-        _say({"ready": True})
-        _tie(peer)
+        try:
+            known, sent = ahead.send(_members(directory), server, until=until)
+            _say({"ready": True, "ahead_bytes": sent})
+            Sieve(peer, server, known).run()
+        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+            return _said({"error": "DUMP_FAILED", "detail": str(error)})
     return 0
+
+
+def _members(directory: Path) -> list[tuple[int, int]]:
+    """Pid and start time of those that the guard has written down."""
+    state = read_json(directory / "state.json") or {}
+    return [(int(one["pid"]), int(one["start_ticks"])) for one in state.get("members", ())]
 
 
 def main_receive(arguments: list[str]) -> int:
-    """The verb at the target: `receive DIR CRIU SECONDS`; DIR is the attempt's. Says how much has arrived."""
+    """The verb at the target: `receive DIR CRIU SECONDS`; DIR is the attempt's. Says how much has arrived.
+
+    So long may a page server take to end after it was told to.
+    """
     if len(arguments) != 3:  # noqa: PLR2004 (as above)
         raise LauncherError("USAGE", "receive DIR CRIU SECONDS")
-    images, deadline = Path(arguments[0]) / image.NAME, boottime() + float(arguments[2])
+    images, criu, limit_s = Path(arguments[0]) / image.NAME, arguments[1], float(arguments[2])
     if not images.is_dir():
         return _said({"error": "NOT_RUNNING", "detail": f"no launcher waits for an image in {arguments[0]}"})
-    ours, theirs = socket.socketpair()
-    with ours:
-        try:
-            with theirs:
-                server = image.PageServer(arguments[1], images, Pages(socket=theirs.fileno()))
-        except OSError as error:
-            return _said({"error": "DUMP_FAILED", "detail": f"{arguments[1]} cannot be started: {error.strerror}"})
-        _say({"ready": True})
-        _tie(ours)
+    before = images / image.PARENT
     try:
-        server.wait(max(0.0, deadline - boottime()))
+        before.mkdir(mode=0o700)
+        _serve(criu, before, limit_s, ready=False)
+        if not any(before.glob("pagemap-*")):
+            shutil.rmtree(before)
+        _serve(criu, images, limit_s, ready=True)
+    except OSError as error:
+        return _said({"error": "DUMP_FAILED", "detail": f"{error}"})
     except LauncherError as error:
         return _said({"error": error.code, "detail": error.detail})
-    _say({"pages_bytes": image.sizes(images).pages})
+    _say({"pages_bytes": image.pages_bytes(images), "ahead_bytes": image.pages_bytes(before)})
     return 0
+
+
+def _serve(criu: str, images: Path, limit_s: float, *, ready: bool) -> None:
+    """One page server. Raises LauncherError, OSError."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            server = image.PageServer(criu, images, Pages(socket=theirs.fileno()))
+        if ready:
+            _say({"ready": True})
+        _tie(ours)
+    server.wait(limit_s)
 
 
 def _tie(peer: socket.socket) -> None:
     """What `peer` says to stdout, stdin to `peer`, until `peer` has ended."""
+    _widen(peer)
     poll = select.poll()
     poll.register(0, select.POLLIN)
     poll.register(peer, select.POLLIN)
     try:
         while True:
             for descriptor, _ in poll.poll():
+                if descriptor == 0:
+                    if not _carry(peer):
+                        poll.unregister(0)
+                        peer.shutdown(socket.SHUT_WR)
+                    continue
                 data = os.read(descriptor, _CHUNK)
-                if descriptor != 0:
-                    if not data:
-                        return
-                    _write_all(1, data)
-                elif data:
-                    _write_all(peer.fileno(), data)
-                else:
-                    poll.unregister(0)
-                    peer.shutdown(socket.SHUT_WR)
+                if not data:
+                    return
+                _write_all(1, data)
     except (BrokenPipeError, ConnectionResetError):
         return
+
+
+def _widen(peer: socket.socket) -> None:
+    """Whoever fills a way that holds little waits, or is waited for, at every turn: sshd gives a pipe of 64 KiB."""
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(0, _SET_PIPE_SIZE, _CHUNK)
+    with contextlib.suppress(OSError):
+        peer.setsockopt(socket.SOL_SOCKET, _SEND_BUFFER_FORCE, 4 * _CHUNK)
+
+
+def _carry(peer: socket.socket) -> bool:
+    """A piece of stdin to `peer`, past us where Python (3.10) and kernel (splice(2)) can; False: there is no more."""
+    if hasattr(os, "splice"):
+        try:
+            return os.splice(0, peer.fileno(), _CHUNK) > 0
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # stdin is no pipe
+                raise
+    data = os.read(0, _CHUNK)
+    _write_all(peer.fileno(), data)
+    return bool(data)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

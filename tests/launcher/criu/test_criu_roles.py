@@ -10,6 +10,7 @@ import pytest
 
 from offloader.launcher import proc
 from offloader.launcher.criu import image
+from offloader.launcher.reaper import descendants
 
 pytestmark = [pytest.mark.slow, pytest.mark.criu]
 
@@ -30,6 +31,42 @@ with open(witness, "a") as stream:
 sys.exit(7)
 """
 
+CHANGES = """
+import os, random, sys, time
+witness, stop = sys.argv[1:3]
+SIZE = 32 << 20
+begun = random.Random(5).randbytes(SIZE)
+memory, changed = bytearray(begun), {}
+child = os.fork()
+def change(n):
+    for place in (n * 7919 * 4096 % SIZE, n % 4096):
+        memory[place] = changed[place] = n & 255
+def count():
+    n = 0
+    while not os.path.exists(stop):
+        n += 1
+        change(n)
+        yield n
+        time.sleep(0.002)
+if not child:
+    for n in count():
+        change(n + 1)
+else:
+    with open(witness, "a") as stream:
+        up()
+        for n in count():
+            stream.write(f"{n}\\n")
+            stream.flush()
+right = bytearray(begun)
+for place, value in changed.items():
+    right[place] = value
+failed = memory != right
+if not child:
+    os._exit(failed)
+failed = failed or os.waitpid(child, 0)[1] != 0
+sys.exit(8 if failed else 7)
+"""
+
 
 class Way:
     """The verbs `pages` and `receive`, tied together as the controller ties them."""
@@ -37,7 +74,7 @@ class Way:
     def __init__(self, bench, guard: Path, attempt: Path, criu: str = CRIU) -> None:
         forward, backward = os.pipe(), os.pipe()
         self._bench = bench
-        self.source = self._verb("pages", guard, stdin=backward[0], stdout=forward[1])
+        self.source = self._verb("pages", guard, LIMIT_S, stdin=backward[0], stdout=forward[1])
         self.target = self._verb("receive", attempt, criu, LIMIT_S, stdin=forward[0], stdout=backward[1])
         for descriptor in (*forward, *backward):
             os.close(descriptor)
@@ -58,7 +95,9 @@ class Way:
         return json.loads(end.stderr.readline())
 
     def ready(self) -> "Way":
-        assert self.says(self.source) == {"ready": True}
+        went = self.says(self.source)
+        assert went["ready"], went
+        self.ahead_bytes = went["ahead_bytes"]
         assert self.says(self.target) == {"ready": True}
         return self
 
@@ -66,13 +105,14 @@ class Way:
 class Live:
     """A counting job between a guard and a launcher that waits for its image."""
 
-    def __init__(self, bench, eventually) -> None:
+    def __init__(self, bench, eventually, program: str = COUNTS) -> None:
         self.bench, self.eventually = bench, eventually
         self.witness, self.stop = bench.root / "witness", bench.root / "stop"
         self.witness.touch()
-        self.process = bench.python(COUNTS, self.witness, self.stop)
+        self.process = bench.python(program, self.witness, self.stop)
         self.counts_on()
-        self.guard_dir, self.guard_pid = bench.guard([self.process.pid], ways=["v1"])
+        members = [self.process.pid, *(stat.pid for stat in descendants(self.process.pid))]
+        self.guard_dir, self.guard_pid = bench.guard(members, ways=["v1"])
         self.guard = bench.link(self.guard_dir, hello="armed")
         capsule = bench.capsule(self.process.pid, criu=CRIU)
         self.role, self.launcher, self.attempt = bench.held(capsule)
@@ -123,7 +163,9 @@ def test_a_job_goes_on_where_its_image_went_and_not_before_it_is_told_to(live):
     way = live.way()
     live.frozen()
     dumped = live.dump()
-    assert way.says(way.target)["pages_bytes"] > 1 << 20
+    arrived = way.says(way.target)
+    assert arrived["ahead_bytes"] == way.ahead_bytes > 1 << 20
+    assert arrived["pages_bytes"] > 0
     live.restored(live.image(dumped))
     live.launcher.send(do="own", epoch=1)
     live.launcher.expect("owned")
@@ -142,6 +184,30 @@ def test_a_job_goes_on_where_its_image_went_and_not_before_it_is_told_to(live):
     live.stop.touch()
     assert live.launcher.expect("exited")["exit_code"] == 7
     assert live.role.wait(10) == 7
+    live.contiguous()
+
+
+def test_memory_that_goes_ahead_and_changes_arrives_as_it_was_when_the_job_froze(bench, eventually):
+    """Two processes that share pages and go on writing to them; each looks at every byte at its end."""
+    live = Live(bench, eventually, CHANGES)
+    way = live.way()
+    assert way.ahead_bytes > 60 << 20
+    live.counts_on()
+    live.frozen()
+    dumped = live.dump()
+    assert 0 < way.says(way.target)["pages_bytes"] < 32 << 20
+    live.restored(live.image(dumped))
+    live.launcher.send(do="own", epoch=1)
+    live.launcher.expect("owned")
+    live.guard.send(do="hold")
+    live.guard.expect("holding")
+    live.guard.send(do="end")
+    live.guard.expect("ended")
+    live.launcher.send(do="cont", epoch=1)
+    live.launcher.expect("continued")
+    live.counts_on()
+    live.stop.touch()
+    assert live.launcher.expect("exited")["exit_code"] == 7
     live.contiguous()
 
 
