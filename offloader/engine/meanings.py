@@ -62,7 +62,7 @@ MEANINGS: Mapping[Reason, str] = {
     Reason.TERMINAL: "It reads from or writes to a terminal, which cannot be moved.",
     Reason.UNSUPPORTED_FD: "It has something open that cannot be opened again elsewhere.",
     Reason.TOO_LARGE: "Its arguments and environment are too large to start it with elsewhere.",
-    Reason.NO_ROOM: "The target has too little memory for it, or next to no disk where it works.",
+    Reason.NO_ROOM: "The target has too little memory for it, next to no disk where it works, or none for its image.",
     Reason.NO_CHECKPOINT: "How it saves its state was not declared, or asking it that way would end it without.",
     Reason.NOT_STAGED: "Its working directory could not be copied to the target.",
     Reason.NO_STRATEGY: "No way of moving that this version has fits it.",

@@ -25,6 +25,7 @@ from .as_owner import answered
 from .durable import read_json, sync_directory, write_json
 from .errors import LauncherError
 from .obstacle import obstacle, shown
+from .room import size_shown
 from .wire import Document, pack_bytes, unpack_bytes
 
 __all__ = ["Room", "is_lodged", "lodge", "remove", "short_of_room"]
@@ -94,15 +95,11 @@ def short_of_room(directory: bytes, room: Room) -> str | None:
         return f"{shown(directory)} cannot be looked at: {error.strerror}"
     free = found.f_bavail * found.f_frsize
     if found.f_blocks and free < room.size + room.reserve:
-        needed = f"{_shown(room.size)} and a reserve of {_shown(room.reserve)}"
-        return f"{_shown(free)} are free below {shown(directory)}, needed: {needed}"
+        needed = f"{size_shown(room.size)} and a reserve of {size_shown(room.reserve)}"
+        return f"{size_shown(free)} are free below {shown(directory)}, needed: {needed}"
     if found.f_files and found.f_favail < room.files:
         return f"{found.f_favail} files can still be made below {shown(directory)}, needed: {room.files}"
     return None
-
-
-def _shown(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"  # noqa: PLR2004 (SI prefixes)
 
 
 def is_lodged(directory: Path, root: bytes) -> bool:

@@ -74,7 +74,8 @@ class Likeness:
             if unlike:
                 return _all(unlike), None
             estate = await self._estate(source, pids)
-            offer = await self._agents[target].verb("offer", stdin=json.dumps(estate).encode())
+            keeper = self._agents[target]
+            offer = await keeper.verb("offer", keeper.node.state_dir, stdin=json.dumps(estate).encode())
         except _AtSource as error:
             raise error.cause from None
         except NodeUnreachable as error:

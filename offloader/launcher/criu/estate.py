@@ -28,6 +28,8 @@ _TERMINALS = (b"/dev/pts/", b"/dev/tty", b"/dev/console", b"/dev/ptmx")
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 _SHARED_WITH_US = ("ipc", "net", "time", "user", "uts")
 _DELETED = b" (deleted)"
+_OWN_MEMORY = ("RssAnon", "RssShmem", "VmSwap")
+"""Of proc_pid_status(5): what no file of the target has, in KiB."""
 
 
 def survey(pids: list[int]) -> Document:
@@ -55,6 +57,7 @@ class _Estate:
         self._sockets: dict[int, str] = {}
         self._strange: set[str] = set()
         self._terminal = False
+        self._memory = 0
         self._pids = pids
         self._members = [self._member(pids[0])]
         for pid in pids[1:]:
@@ -73,6 +76,7 @@ class _Estate:
             "sockets": sockets(self._pids[0], self._sockets) if self._sockets else [],
             "strange": sorted(self._strange),
             "terminal": self._terminal,
+            "memory_bytes": self._memory,
         }
 
     def _member(self, pid: int) -> Document:
@@ -81,6 +85,7 @@ class _Estate:
             raise ProcessLookupError
         self._directories.update(os.readlink(f"/proc/{pid}/{name}".encode("ascii")) for name in ("cwd", "root"))
         self._mappings(pid)
+        self._memory += sum(int(status.get(name, "0").split()[0]) << 10 for name in _OWN_MEMORY)
         for number in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 self._descriptor(pid, number)

@@ -13,6 +13,7 @@
 | a lock that somebody else has, or on a file that the target sees too | LOCKED |
 | a terminal, where nobody attaches one | TERMINAL |
 | a pipe or unix socket to somebody outside | OPEN_EDGE |
+| no room on the target for an image of its memory | NO_ROOM |
 | established TCP, where it may not be closed | REMOTE_CONNECTION |
 | bound to an address that is not the target's, or to a port that is taken there | LISTENER |
 """
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 
 from ..fileprint import SharedDevices
 from ..obstacle import obstacle, shown
+from ..room import size_shown
 from ..wire import Document, unpack_bytes
 from .arguments import GHOST_LIMIT_BYTES
 
@@ -76,6 +78,7 @@ def between(estate: Document, offer: Document, shared: SharedDevices, allowed: A
         *_programs(estate, offer, allowed),
         *_directories(estate, offer, allowed),
         *(found for file in estate["files"] for found in _file(file, offer, shared, allowed)),
+        *_image(estate, offer),
         *_edges(estate, allowed),
         *(found for one in estate["sockets"] for found in _socket(one, offer, allowed)),
     ]
@@ -206,6 +209,14 @@ def _other_file(file: Document, path: str, here: Document | None) -> Iterator[Do
     elif here["size"] != file["size"] and not file["append"]:
         seen = f"{path} has {here['size']} bytes on the target and {file['size']} at the source"
         yield obstacle("NO_FILE", seen, _SHARE)
+
+
+def _image(estate: Document, offer: Document) -> Iterator[Document]:
+    """Memory that changed after it went ahead is there twice (ahead.py)."""
+    needed, free = 2 * estate["memory_bytes"], offer["free_bytes"]
+    if free is not None and free < needed:
+        seen = f"the target has {size_shown(free)} free for an image, which may take {size_shown(needed)}"
+        yield obstacle("NO_ROOM", seen, "make room in the launcher's directory there, or choose another node")
 
 
 def _edges(estate: Document, allowed: Allowed) -> Iterator[Document]:

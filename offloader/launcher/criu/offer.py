@@ -7,6 +7,7 @@ import socket
 import sys
 from pathlib import Path
 
+from .. import room
 from ..errors import LauncherError
 from ..fileprint import digest
 from ..wire import LIMIT_BYTES, Document, decode, unpack_bytes
@@ -17,8 +18,11 @@ __all__ = ["main", "offer"]
 _INPUT_LIMIT_BYTES = 10 * LIMIT_BYTES
 
 
-def offer(estate: Document) -> Document:
-    """For each path of the estate what is there (None: nothing), which ports are taken, which addresses are its own."""
+def offer(estate: Document, directory: str) -> Document:
+    """For each path of the estate what is there (None: nothing), which ports are taken, which addresses are its own.
+
+    And how much an image could take: `free_bytes` below the launcher's directory (None: its file system does not say).
+    """
     ports = {(one["kind"], one["port"]) for one in estate["sockets"] if "port" in one}
     addresses = sorted({one["address"] for one in estate["sockets"] if "address" in one})
     return {
@@ -32,6 +36,7 @@ def offer(estate: Document) -> Document:
         },
         "addresses": [address for address in addresses if _is_ours(address)],
         "taken_ports": sorted(map(list, ports & bound_ports())) if ports else [],
+        "free_bytes": room.free_bytes(os.fsencode(directory)),
     }
 
 
@@ -61,13 +66,13 @@ def _is_ours(address: str) -> bool:
 
 
 def main(arguments: list[str]) -> Document:
-    """The verb: `offer < estate`."""
-    if arguments:
-        raise LauncherError("USAGE", "offer < estate")
+    """The verb: `offer DIR < estate`; below DIR is what the launcher keeps."""
+    if len(arguments) != 1:
+        raise LauncherError("USAGE", "offer DIR < estate")
     data = sys.stdin.buffer.read(_INPUT_LIMIT_BYTES + 1)
     if len(data) > _INPUT_LIMIT_BYTES:
         raise LauncherError("BAD_MESSAGE", f"larger than {_INPUT_LIMIT_BYTES} bytes")
     try:
-        return offer(decode(data))
+        return offer(decode(data), arguments[0])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LauncherError("BAD_MESSAGE", f"no estate: {error!r}") from error

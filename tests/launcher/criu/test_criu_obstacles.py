@@ -30,7 +30,7 @@ class Look:
 
     def judge(self, *pids, shared=None, allowed=None, without=()):
         estate = survey(list(pids))
-        here = offer(estate)
+        here = offer(estate, "/")
         for path in without:
             here["files"][pack_bytes(path)] = None
         here["taken_ports"] = []  # by the job itself, because the target is this node
@@ -116,7 +116,7 @@ child = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.
         process = look.start("data = open('data')\n", cwd=look.bench.root)
         estate = survey([process.pid])
         path.write_text("12345")
-        found = between(estate, offer(estate), frozenset(), Allowed())
+        found = between(estate, offer(estate, "/"), frozenset(), Allowed())
         assert [one["reason"] for one in found] == ["NO_FILE"]
         assert "5 bytes on the target and 4" in found[0]["seen"]
 
@@ -183,11 +183,11 @@ child = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.
             estate = survey([process.pid])
             (one,) = (one for one in estate["sockets"] if one.get("state") == "established")
             one["remote"] = "192.0.2.9:22"
-            found = between(estate, offer(estate), frozenset(), closing)
+            found = between(estate, offer(estate, "/"), frozenset(), closing)
             assert "REMOTE_CONNECTION" not in {one["reason"] for one in found}
         process = look.start("import socket\ns = socket.create_server(('127.0.0.1', 0))\n")
         estate = survey([process.pid])
-        taken, moved = offer(estate), offer(estate)
+        taken, moved = offer(estate, "/"), offer(estate, "/")
         port = estate["sockets"][0]["port"]
         assert taken["taken_ports"] == [["tcp", port]]
         assert [one["reason"] for one in between(estate, taken, frozenset(), Allowed())] == ["LISTENER"]
@@ -224,12 +224,24 @@ child = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.
         eventually(lambda: Path(f"/proc/{apart.pid}/ns/net").readlink() != net)
         assert look.codes(apart.pid) == ["CONTAINER"]
 
+    def test_no_room_for_an_image_that_has_all_of_its_memory_twice(self, look):
+        """All of it may have changed since it went ahead. Where the file system does not say, there is room."""
+        process = look.start("memory = b'x' * (50 << 20)\n")
+        estate = survey([process.pid])
+        assert 50 << 20 < estate["memory_bytes"] < 80 << 20
+        here, twice = offer(estate, "/"), 2 * estate["memory_bytes"]
+        assert here["free_bytes"] > 0
+        same = frozenset((file["dev"], file["dev"]) for file in estate["files"])
+        for free, codes in ((twice - 1, ["NO_ROOM"]), (twice, []), (None, [])):
+            found = between(estate, {**here, "free_bytes": free}, same, Allowed())
+            assert [one["reason"] for one in found] == codes
+
     def test_another_build_of_the_program_or_none(self, look):
         """Also of a library: its code is mapped where the image says it is."""
         process = look.start()
         estate = survey([process.pid])
         assert len(estate["programs"]) > 2
-        here = offer(estate)
+        here = offer(estate, "/")
         names = list(here["programs"])
         here["programs"][names[0]] = None
         here["programs"][names[1]] = "another"
