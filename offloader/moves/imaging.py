@@ -9,21 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import json
-import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from offloader.errors import NodeUnreachable
-from offloader.moves.agent import Agent, VerbFailed
-from offloader.ports import Attached
+from offloader.moves.agent import Agent
+from offloader.moves.both_ends import End, pipe
 
 __all__ = ["Arrived", "Imaging"]
-
-_PIPE_BYTES = 1 << 20  # what an ordinary account may have (fs.pipe-max-size)
-_LAST_WORDS = 300
-
-Document = dict[str, Any]
 
 
 class Arrived(NamedTuple):
@@ -40,7 +32,7 @@ class Imaging:
         """Args: nodes, and the directories there: of the guard, of the attempt."""
         self._source = source
         self._target = target
-        self._receiver: _End | None = None
+        self._receiver: End | None = None
         self._ends = contextlib.AsyncExitStack()
 
     async def open(self, criu: str, *, ahead_s: float, limit_s: float) -> None:
@@ -55,10 +47,12 @@ class Imaging:
         """
         (sender, there), (receiver, here) = self._source, self._target
         with contextlib.ExitStack() as ours:
-            forward, backward = _pipe(ours), _pipe(ours)
-            source = await self._attached(sender, "pages", there, f"{ahead_s:g}", stdin=backward[0], stdout=forward[1])
-            target = await self._attached(
-                receiver, "receive", here, criu, f"{limit_s:g}", stdin=forward[0], stdout=backward[1]
+            forward, backward = pipe(ours), pipe(ours)
+            arguments: tuple[str, ...] = (there, f"{ahead_s:g}")
+            source = await End.attached(self._ends, sender, "pages", *arguments, stdin=backward[0], stdout=forward[1])
+            arguments = (here, criu, f"{limit_s:g}")
+            target = await End.attached(
+                self._ends, receiver, "receive", *arguments, stdin=forward[0], stdout=backward[1]
             )
         async with asyncio.timeout(ahead_s + limit_s):
             for end in (source, target):
@@ -91,40 +85,3 @@ class Imaging:
         """Whatever is still on its way stops."""
         self._receiver = None
         await self._ends.aclose()
-
-    async def _attached(self, agent: Agent, verb: str, *arguments: str, stdin: int, stdout: int) -> _End:
-        attached = await agent.attach(verb, *arguments, stdin=stdin, stdout=stdout)
-        self._ends.push_async_callback(attached.close)
-        return _End(agent.node.name, attached)
-
-
-class _End:
-    """One node's end, as far as it has something to say."""
-
-    def __init__(self, node: str, attached: Attached) -> None:
-        self._node = node
-        self._lines = aiter(attached.lines())
-        self._words = ""
-
-    async def document(self) -> Document:
-        """What it says next. Raises VerbFailed, NodeUnreachable with the last other words on its stderr."""
-        async for line in self._lines:
-            try:
-                document: Document = json.loads(line)
-            except ValueError:  # a shell's greeting, a complaint of ssh or sshd
-                self._words = line.decode("utf-8", "replace").strip()[-_LAST_WORDS:] or self._words
-                continue
-            if "error" in document:
-                raise VerbFailed(str(document["error"]), f"{self._node}: {document.get('detail', '')}")
-            return document
-        raise NodeUnreachable(f"{self._node}: the way of the image is cut: {self._words or 'nothing was said'}")
-
-
-def _pipe(ours: contextlib.ExitStack) -> tuple[int, int]:
-    """A large one; our own copies of its ends live as long as `ours`."""
-    reading, writing = os.pipe()
-    ours.callback(os.close, reading)
-    ours.callback(os.close, writing)
-    with contextlib.suppress(OSError):
-        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    return reading, writing

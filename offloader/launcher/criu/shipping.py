@@ -8,20 +8,16 @@ the dump, to a second one, brings what has changed since. What they have to say 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
-import os
-import select
 import shutil
 import socket
-import sys
 from pathlib import Path
 
 from ..durable import read_json
 from ..errors import LauncherError
 from ..lease import boottime
 from ..socket_path import connect
-from ..wire import Document, encode
+from ..splice import CHUNK_BYTES, failed, say, splice
 from . import ahead, image
 from .arguments import Pages
 from .copying import PAGES
@@ -30,7 +26,6 @@ from .sieve import Sieve
 
 __all__ = ["main_pages", "main_receive"]
 
-_CHUNK = 1 << 20  # of a pipe, what an ordinary account may have (fs.pipe-max-size)
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of fcntl(2), a name only since Python 3.10
 _SEND_BUFFER_FORCE = 32  # SO_SNDBUFFORCE of socket(7) on most architectures: beyond net.core.wmem_max
 
@@ -44,14 +39,14 @@ def main_pages(arguments: list[str]) -> int:
     try:
         peer = connect(directory, PAGES)
     except OSError as error:
-        return _said({"error": "NOT_RUNNING", "detail": f"no guard waits in {arguments[0]}: {error.strerror}"})
+        return failed({"error": "NOT_RUNNING", "detail": f"no guard waits in {arguments[0]}: {error.strerror}"})
     with peer:
         try:
             known, sent = ahead.send(_members(directory), server, until=until)
-            _say({"ready": True, "ahead_bytes": sent})
+            say({"ready": True, "ahead_bytes": sent})
             Sieve(peer, server, known).run()
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
-            return _said({"error": "DUMP_FAILED", "detail": str(error)})
+            return failed({"error": "DUMP_FAILED", "detail": str(error)})
     return 0
 
 
@@ -70,7 +65,7 @@ def main_receive(arguments: list[str]) -> int:
         raise LauncherError("USAGE", "receive DIR CRIU SECONDS")
     images, criu, limit_s = Path(arguments[0]) / image.NAME, arguments[1], float(arguments[2])
     if not images.is_dir():
-        return _said({"error": "NOT_RUNNING", "detail": f"no launcher waits for an image in {arguments[0]}"})
+        return failed({"error": "NOT_RUNNING", "detail": f"no launcher waits for an image in {arguments[0]}"})
     before = images / image.PARENT
     try:
         before.mkdir(mode=0o700)
@@ -79,10 +74,10 @@ def main_receive(arguments: list[str]) -> int:
             shutil.rmtree(before)
         _serve(criu, images, limit_s, ready=True)
     except OSError as error:
-        return _said({"error": "DUMP_FAILED", "detail": f"{error}"})
+        return failed({"error": "DUMP_FAILED", "detail": f"{error}"})
     except LauncherError as error:
-        return _said({"error": error.code, "detail": error.detail})
-    _say({"pages_bytes": image.pages_bytes(images), "ahead_bytes": image.pages_bytes(before)})
+        return failed({"error": error.code, "detail": error.detail})
+    say({"pages_bytes": image.pages_bytes(images), "ahead_bytes": image.pages_bytes(before)})
     return 0
 
 
@@ -93,66 +88,15 @@ def _serve(criu: str, images: Path, limit_s: float, *, ready: bool) -> None:
         with theirs:
             server = image.PageServer(criu, images, Pages(socket=theirs.fileno()))
         if ready:
-            _say({"ready": True})
-        _tie(ours)
+            say({"ready": True})
+        _widen(ours)
+        splice(ours)
     server.wait(limit_s)
-
-
-def _tie(peer: socket.socket) -> None:
-    """What `peer` says to stdout, stdin to `peer`, until `peer` has ended."""
-    _widen(peer)
-    poll = select.poll()
-    poll.register(0, select.POLLIN)
-    poll.register(peer, select.POLLIN)
-    try:
-        while True:
-            for descriptor, _ in poll.poll():
-                if descriptor == 0:
-                    if not _carry(peer):
-                        poll.unregister(0)
-                        peer.shutdown(socket.SHUT_WR)
-                    continue
-                data = os.read(descriptor, _CHUNK)
-                if not data:
-                    return
-                _write_all(1, data)
-    except (BrokenPipeError, ConnectionResetError):
-        return
 
 
 def _widen(peer: socket.socket) -> None:
     """Whoever fills a way that holds little waits, or is waited for, at every turn: sshd gives a pipe of 64 KiB."""
     with contextlib.suppress(OSError):
-        fcntl.fcntl(0, _SET_PIPE_SIZE, _CHUNK)
+        fcntl.fcntl(0, _SET_PIPE_SIZE, CHUNK_BYTES)
     with contextlib.suppress(OSError):
-        peer.setsockopt(socket.SOL_SOCKET, _SEND_BUFFER_FORCE, 4 * _CHUNK)
-
-
-def _carry(peer: socket.socket) -> bool:
-    """A piece of stdin to `peer`, past us where Python (3.10) and kernel (splice(2)) can; False: there is no more."""
-    if hasattr(os, "splice"):
-        try:
-            return os.splice(0, peer.fileno(), _CHUNK) > 0
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # stdin is no pipe
-                raise
-    data = os.read(0, _CHUNK)
-    _write_all(peer.fileno(), data)
-    return bool(data)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-
-
-def _say(document: Document) -> None:
-    sys.stderr.buffer.write(encode(document))
-    sys.stderr.buffer.flush()
-
-
-def _said(document: Document) -> int:
-    """Of a failure; the exit status."""
-    _say(document)
-    return 1
+        peer.setsockopt(socket.SOL_SOCKET, _SEND_BUFFER_FORCE, 4 * CHUNK_BYTES)
