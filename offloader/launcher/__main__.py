@@ -36,6 +36,8 @@ VERBS = {
     "receive": ("criu.shipping", "main_receive"),
     "pack": ("criu.image", "main_pack"),
     "unpack": ("criu.image", "main_unpack"),
+    "terminal": ("terminal.verbs", "main"),
+    "tie": ("terminal.verbs", "main_tie"),
     "weigh": ("stage", "main_weigh"),
     "lodge": ("stage", "main_lodge"),
     "stage": ("stage", "main_stage"),

@@ -85,6 +85,7 @@ class Capsule:
     state_in: tuple[bytes, ...] = ()  # directories that it goes on from, where it does not begin anew
     checkpoint: bytes = b""  # the file from which its command goes on
     criu: str = ""  # its path, where an image of the original is restored instead of running the command again
+    terminal: bool = False  # whether what is restored has one, which is kept here for its user
 
     def carries(self, path: bytes) -> bool:
         """Whether that path of the source is copied along."""
@@ -134,6 +135,7 @@ def load(document: Document) -> Capsule:
         state_in=reader.convert("state_in", reader.get("state_in", list, []), directories),
         checkpoint=reader.convert("checkpoint", reader.get("checkpoint", str, ""), unpack_bytes),
         criu=reader.get("criu", str, ""),
+        terminal=reader.get("terminal", bool, False),
     )
 
 

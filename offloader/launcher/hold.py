@@ -21,6 +21,8 @@ from .lease import Lease, boottime
 from .prove import Proof
 from .reaper import Tree
 from .server import LinkServer
+from .terminal.door import Door
+from .terminal.screen import Screen
 from .wakeup import Wakeup
 from .wire import Document, emit
 
@@ -67,10 +69,10 @@ class Hold:
         finally:
             self._tree.kill()
             self._server.close()
-            self._wakeup.close()
-            self._selector.close()
             if self._revival is not None:
                 self._revival.close()
+            self._wakeup.close()
+            self._selector.close()
         return self._exit_status()
 
     # --- the loop -----------------------------------------------------------------------------------------------
@@ -88,7 +90,8 @@ class Hold:
     def _prepare_revival(self) -> None:
         """What an image needs was compared with this node before; the restore itself is the last word."""
         try:
-            self._revival = Revival(self._directory, self._capsule.task, self._capsule.criu)
+            task, criu, terminal = self._capsule.task, self._capsule.criu, self._capsule.terminal
+            self._revival = Revival(self._directory, task, criu, self._selector, terminal=terminal)
         except OSError as error:
             self._fail("LAUNCH_FAILED", f"no cradle for the job: {error}")
             return
@@ -107,6 +110,10 @@ class Hold:
                 self._signalled()
             elif self._revival is not None and key.data is self._revival:
                 self._hear_cradle(self._revival)
+            elif isinstance(key.data, Door):
+                key.data.serve(key.fileobj)
+            elif isinstance(key.data, Screen):
+                key.data.serve(key.fileobj, mask)
             else:
                 self._read_report()
         if not self._record.final:
@@ -123,7 +130,13 @@ class Hold:
             due.append(now + _FILE_LOOK_S if self._proof.watches_file else self._proof.due)
         if self._kill_at is not None:
             due.append(self._kill_at)
+        if self._screen is not None and self._screen.due is not None:
+            due.append(self._screen.due)
         return min(due)
+
+    @property
+    def _screen(self) -> Screen | None:
+        return self._revival.screen if self._revival is not None else None
 
     def _tick(self, now: float) -> None:
         if self._lease is not None and self._record.state in _LEASED:
@@ -132,6 +145,8 @@ class Hold:
             self._abort(f"nobody asked for it for {self._timings.unlinked_s:g} s")
         if self._proof is not None and self._record.state == "launched":
             self._prove(self._proof, now)
+        if self._screen is not None:
+            self._screen.tick(now)
         if self._kill_at is not None and now >= self._kill_at:
             self._kill_at = None
             self._tree.kill()
@@ -182,7 +197,7 @@ class Hold:
             return
         if self._revival is not None:
             try:
-                self._image = checked(message.get("image"))
+                self._image = checked(message.get("image"), terminal=self._capsule.terminal)
             except LauncherError as error:
                 self._server.send({"event": "refused", "do": "go", "reason": error.code, "detail": error.detail})
                 return
@@ -211,6 +226,8 @@ class Hold:
             self._abort("the state file cannot be written")
         else:
             self._server.send(self._record.event())
+            if self._revival is not None:
+                self._revival.owned()
             self._look_at_tree()
 
     def _continue(self) -> None:
@@ -389,7 +406,7 @@ class Hold:
     def _note_end(self, status: int) -> None:
         code = os.waitstatus_to_exitcode(status)
         if self._revival is not None:
-            code = self._revival.exit_code(code)
+            code = self._revival.ended(code)
         self._record.facts["exit_code"] = code if code >= 0 else None
         self._record.facts["signal"] = -code if code < 0 else None
 

@@ -7,6 +7,7 @@
 | regular file, not shared | NO_FILE | NO_FILE, or the capsule's `redirect_output`: output.log |
 | /dev/null | /dev/null | /dev/null |
 | terminal | /dev/null | output.log |
+| terminal that is kept (`terminal`) | a terminal here | a terminal here |
 | pipe, socket | UNSUPPORTED_FD, unless it is exhausted: /dev/null | output.log |
 | closed | closed | closed |
 | other devices, anything else | UNSUPPORTED_FD | UNSUPPORTED_FD |
@@ -25,7 +26,7 @@ _NEVER = os.O_TRUNC | os.O_CREAT | os.O_EXCL
 
 
 class Opening(NamedTuple):
-    """How one stream is opened: `how` is null, log, file or closed."""
+    """How one stream is opened: `how` is null, log, file or closed; terminal: it comes with what is restored."""
 
     how: str
     path: bytes = b""
@@ -48,6 +49,9 @@ def plan(capsule: Capsule, *, coming: bool = False) -> tuple[dict[int, Opening],
     for number, stream in sorted(capsule.image.stdio.items()):
         expected = coming and capsule.carries(stream.path)
         here = not stream.deleted and (expected or _is_here(capsule, stream))
+        if capsule.terminal and stream.kind == "tty":
+            openings[number] = Opening("terminal")
+            continue
         decided = (
             _input(stream, notes, here=here)
             if number == 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 __all__ = ["GHOST_LIMIT_BYTES", "DumpRequest", "Inherited", "Options", "Pages", "RestoreRequest", "dump", "page_server"]
-__all__ += ["restore", "terminal"]
+__all__ += ["restore"]
 
 GHOST_LIMIT_BYTES = 16 << 20
 """Of a deleted file that is still open, criu carries at most so much."""
@@ -18,8 +18,9 @@ GHOST_LIMIT_BYTES = 16 << 20
 class Options:
     """What must be the same for the dump and for the restore of its image.
 
-    `shell_job`: the job's first process leads no session of its own; the restored one is in criu's. `tcp_close`:
-    established TCP connections are let go, the program sees their end.
+    `shell_job`: the job's first process leads no session of its own; the restored one is in criu's, and in the place of
+    a terminal that it has open is criu's standard input. `tcp_close`: established TCP connections are let go, the
+    program sees their end.
     """
 
     shell_job: bool = False
@@ -51,30 +52,16 @@ class Inherited(NamedTuple):
         """In the place of a file; the image has its path without the leading slash."""
         return cls(descriptor, path.lstrip("/"))
 
-    @classmethod
-    def terminal(cls, descriptor: int, name: str) -> Inherited:
-        """In the place of a terminal that was dumped under this name (see `terminal`)."""
-        return cls(descriptor, name)
-
-
-def terminal(rdev: int, dev: int) -> str:
-    """What criu calls a terminal of the source: the device that it is, and the one that its file lies on (stat(2))."""
-    return f"tty[{rdev:x}:{dev:x}]"
-
 
 @dataclass(frozen=True)
 class DumpRequest:
-    """`freezer`: directory of the frozen cgroup; `limit_s`: how long criu itself may take to collect the tasks.
-
-    `terminals`: names of those that stay here and are replaced at the target.
-    """
+    """`freezer`: directory of the frozen cgroup; `limit_s`: how long criu itself may take to collect the tasks."""
 
     leader: int
     freezer: str
     images: str
     options: Options = Options()
     pages: Pages | None = None
-    terminals: Sequence[str] = ()
     limit_s: int = 10
 
 
@@ -104,8 +91,6 @@ def dump(criu: str, request: DumpRequest) -> list[str]:
     found = [criu, *_common("dump", request.images, "dump.log"), *_both(request.options)]
     found += ["--tree", str(request.leader), "--leave-running", "--timeout", str(request.limit_s)]
     found += ["--freeze-cgroup", request.freezer] if request.freezer else []
-    for name in request.terminals:
-        found += ["--external", name]
     if request.pages is not None:
         found += ["--page-server", *_pages(request.pages)]
     return found

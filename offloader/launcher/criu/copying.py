@@ -16,7 +16,7 @@ from pathlib import Path
 from ..errors import LauncherError
 from ..socket_path import listen
 from ..wire import Document
-from . import image
+from . import image, tasks
 from .arguments import Pages
 from .dumping import Dump, Frozen, options_for
 from .execution import end_between
@@ -72,6 +72,7 @@ class Copying:
         if self._pages is None:
             raise LauncherError("NO_PAGES", "nobody waits for the memory: the verb `pages` connects first")
         self._options = options_for(leader, tcp_close=tcp_close)
+        self._foreground = tasks.foreground_of(leader)
         try:
             self._dump = Dump(
                 criu,
@@ -123,6 +124,7 @@ class Copying:
             "event": "dumped",
             **done,
             "options": asdict(self._options),
+            "foreground": self._foreground,
             "rest": rest if len(rest) <= _INLINE_BYTES else None,
         }
         return self._dumped

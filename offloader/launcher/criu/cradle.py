@@ -7,6 +7,8 @@ it the kernel kills everything in the pid namespace (pid_namespaces(7)), restore
 | --- | --- |
 | `{"do":"restore", "criu", "images", "options", "inherited", "tasks", "limit_s"}` | `{"event":"restored","took_s"}`: all tasks are there and stopped; or `{"event":"failed","reason","detail"}`: all is dead |
 | `{"do":"cont"}` | `{"event":"continued"}`, also when repeated |
+| `{"do":"signal","number"}` | none: it goes to the leader's process group |
+| unasked, with a terminal | `{"event":"stopped","signal"}`, `{"event":"goes_on"}`: the leader; with `restore`, `foreground` is the process group that has its keys |
 | unasked | `{"event":"exited","exit_code","signal"}`: the whole tree has ended; the leader's exit code |
 """  # noqa: E501 (a table)
 
@@ -36,10 +38,11 @@ __all__ = ["Cradle"]
 class Cradle:
     """Started while the job still runs at its source, so that a restore only waits for the image."""
 
-    def __init__(self, task: str, log: Path, *, passed: Sequence[int] = ()) -> None:
+    def __init__(self, task: str, log: Path, *, passed: Sequence[int] = (), terminal: int | None = None) -> None:
         """Fork the init; `passed` are descriptors that restored processes will inherit. Raises OSError.
 
-        `task` (`<job>.<epoch>`) is in its environment: whoever kills by that mark kills all of it.
+        `task` (`<job>.<epoch>`) is in its environment: whoever kills by that mark kills all of it. `terminal` is that
+        of its session, and of a job that had one.
         """
         ours, theirs = socket.socketpair()
         self._socket = ours
@@ -47,7 +50,8 @@ class Cradle:
         self._status: int | None = None
         try:
             with theirs:
-                self.pid = _fork_first_of_its_namespace(lambda: _become_init(theirs.fileno(), task, log, passed))
+                inherited = (theirs.fileno(), -1 if terminal is None else terminal, *passed)
+                self.pid = _fork_first_of_its_namespace(lambda: _become_init(task, log, inherited))
         except BaseException:
             ours.close()
             raise
@@ -119,7 +123,7 @@ def _fork_first_of_its_namespace(work: Callable[[], None]) -> int:
         os.close(own)
 
 
-def _become_init(control: int, task: str, log: Path, passed: Sequence[int]) -> None:
+def _become_init(task: str, log: Path, inherited: Sequence[int]) -> None:
     """Execute anew: with an environment, descriptors and memory of its own, whatever the launcher had."""
     die_with_parent(0)  # should it have died already, the socket is closed
     os.setsid()
@@ -129,10 +133,11 @@ def _become_init(control: int, task: str, log: Path, passed: Sequence[int]) -> N
     complaints = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     for descriptor, number in ((nowhere, 0), (nowhere, 1), (complaints, 2)):
         os.dup2(descriptor, number)
-    for descriptor in (control, *passed):
-        os.set_inheritable(descriptor, True)
+    for descriptor in inherited:
+        if descriptor >= 0:
+            os.set_inheritable(descriptor, True)
     package = __package__ or ""
     root = Path(__file__).parents[package.count(".") + 1]
     program = f"import sys; sys.path.insert(0, {str(root)!r}); from {package}.init import main; main(sys.argv[1:])"
-    argv = [sys.executable, "-I", "-B", "-c", program, str(control), *map(str, passed)]
+    argv = [sys.executable, "-I", "-B", "-c", program, *map(str, inherited)]
     os.execve(sys.executable, argv, {"OFFLOADING_TASK_ID": task, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})  # noqa: S606

@@ -11,7 +11,7 @@ import contextlib
 import os
 import select
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,12 +83,8 @@ class Dump:
         *,
         limit_s: float,
         pages: Pages | None = None,
-        terminals: Sequence[str] = (),
     ) -> None:
-        """Start it; `images` exists and gets everything but what goes to `pages`. Raises LauncherError, OSError.
-
-        `terminals` (arguments.terminal) are replaced at the target by others that are attached there.
-        """
+        """Start it; `images` exists and gets everything but what goes to `pages`. Raises LauncherError, OSError."""
         self._frozen = frozen
         self._images = images
         self._began = boottime()
@@ -101,7 +97,6 @@ class Dump:
             images=str(images),
             options=options,
             pages=pages,
-            terminals=terminals,
         )
         passed = [pages.socket] if pages is not None and pages.socket is not None else []
         self._execution = Execution(

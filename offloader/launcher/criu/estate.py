@@ -15,6 +15,7 @@ from .. import proc
 from ..errors import LauncherError
 from ..fileprint import digest
 from ..obstacle import shown
+from ..terminal.screen import device_of
 from ..wire import Document, pack_bytes
 from .sockets import protocol, sockets
 from .tasks import pid_inside
@@ -56,8 +57,8 @@ class _Estate:
         self._pipes: dict[int, set[str]] = {}
         self._sockets: dict[int, str] = {}
         self._strange: set[str] = set()
-        self._terminal = False
         self._memory = 0
+        self._terminals: dict[str, str] = {}
         self._pids = pids
         self._members = [self._member(pids[0])]
         for pid in pids[1:]:
@@ -75,7 +76,7 @@ class _Estate:
             "half_pipes": sorted(inode for inode, ends in self._pipes.items() if ends != {"read", "write"}),
             "sockets": sockets(self._pids[0], self._sockets) if self._sockets else [],
             "strange": sorted(self._strange),
-            "terminal": self._terminal,
+            "terminals": [{"device": device, "path": path} for device, path in sorted(self._terminals.items())],
             "memory_bytes": self._memory,
         }
 
@@ -114,7 +115,7 @@ class _Estate:
         elif stat.S_ISDIR(found.st_mode):
             self._directories.add(path)
         elif path.startswith(_TERMINALS):
-            self._terminal = True
+            self._terminals[device_of(found)] = shown(path)
         elif path not in _KNOWN_DEVICES:
             self._strange.add(f"the device {shown(path)}")
 

@@ -14,7 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from .. import proc
 from ..kernel import MOUNT_NAMESPACE, PID_NAMESPACE, die_with_parent, enter_namespace
@@ -46,11 +46,12 @@ class Execution:
         passed: Sequence[int] = (),
         beside: int | None = None,
         bound: bool = True,
+        terminal: int | None = None,
     ) -> None:
         """Start it, with its words going to the file `log`, appended. Raises OSError.
 
         `passed` are descriptors that it keeps, `beside` is a process whose pid and mount namespaces it enters, `bound`
-        says that it dies with us.
+        says that it dies with us. `terminal` is its input, and that of our session, which it then stays in.
         """
         self.status: int | None = None
         self._beside = beside is not None
@@ -60,7 +61,8 @@ class Execution:
         try:
             self.pid = os.fork()
             if self.pid == 0:
-                _last_words(lambda: _child(argv, output, passed, namespaces, parent if bound else None))
+                streams = _Streams(output, terminal)
+                _last_words(lambda: _child(argv, streams, passed, namespaces, parent if bound else None))
         finally:
             for descriptor in (output, *(descriptor for descriptor, _ in namespaces)):
                 os.close(descriptor)
@@ -147,14 +149,23 @@ def _last_words(work: Callable[[], None]) -> NoReturn:
         os._exit(127)
 
 
+class _Streams(NamedTuple):
+    output: int
+    terminal: int | None
+
+
 def _child(
-    argv: Sequence[str], output: int, passed: Sequence[int], namespaces: list[tuple[int, int]], parent: int | None
+    argv: Sequence[str], streams: _Streams, passed: Sequence[int], namespaces: list[tuple[int, int]], parent: int | None
 ) -> None:
-    os.setsid()
+    if streams.terminal is None:
+        os.setsid()
+        given = os.open("/dev/null", os.O_RDONLY)
+    else:
+        os.setpgid(0, 0)
+        given = streams.terminal
     if parent is not None:
         die_with_parent(parent)
-    nowhere = os.open("/dev/null", os.O_RDONLY)
-    for descriptor, number in ((nowhere, 0), (output, 1), (output, 2)):
+    for descriptor, number in ((given, 0), (streams.output, 1), (streams.output, 2)):
         os.dup2(descriptor, number)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and that would be inherited
         signal.signal(number, signal.SIG_DFL)

@@ -20,6 +20,7 @@ from ..wire import Document, LineBuffer, encode
 from . import arguments, tasks
 from .arguments import Inherited, Options, RestoreRequest
 from .execution import Execution, complaint
+from .session import Session
 
 __all__ = ["Init", "free_stretch", "main"]
 
@@ -41,8 +42,9 @@ def free_stretch(taken: Sequence[int], most: int) -> int:
 class Init:
     """Waiting, restoring, stopped, running, over: in this order, and never back."""
 
-    def __init__(self, control: int, passed: Sequence[int]) -> None:
+    def __init__(self, control: int, terminal: int | None, passed: Sequence[int]) -> None:
         self._control = control
+        self._session = Session.on(terminal)
         self._passed = list(passed)
         self._buffer = LineBuffer()
         self._selector = selectors.DefaultSelector()
@@ -82,6 +84,8 @@ class Init:
                 self._restore(message)
             elif message.get("do") == "cont":
                 self._continue()
+            elif message.get("do") == "signal":
+                self._session.signal(int(message["number"]))
 
     def _restore(self, message: Document) -> None:
         self._message = message
@@ -94,6 +98,7 @@ class Init:
             arguments.restore(message["criu"], request),
             os.path.join(message["images"], "stderr"),
             passed=[one.descriptor for one in inherited],
+            terminal=self._session.terminal,
         )
 
     def _restoring(self) -> None:
@@ -112,6 +117,7 @@ class Init:
         self._execution = None
         self._leader = int(Path(images, "restored.pid").read_text(encoding="ascii"))
         self._prove()
+        self._session.let_have(self._leader, self._message.get("foreground"))
         for descriptor in self._passed:
             os.close(descriptor)  # or the job would keep its own pipes open for ever
         self._say({"event": "restored", "pid": self._leader, "took_s": round(boottime() - self._began, 6)})
@@ -144,15 +150,19 @@ class Init:
         """Take whoever ended; False when the job was restored and nobody of it is left."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG | self._session.watched)
             except ChildProcessError:
                 return not self._leader
             if pid == 0:
                 return True
-            if self._execution is not None and pid == self._execution.pid:
+            if os.WIFSTOPPED(status) or os.WIFCONTINUED(status):
+                if pid == self._leader and self._continued and (news := self._session.news(status)) is not None:
+                    self._say(news)
+            elif self._execution is not None and pid == self._execution.pid:
                 self._execution.status = status
             elif pid == self._leader:
                 self._leader_status = status
+                self._session.ended()
 
     def _tell_exit(self) -> int:
         code = os.waitstatus_to_exitcode(self._leader_status or 0)
@@ -171,8 +181,8 @@ def _keep_clear(taken: Sequence[int]) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Be the init; the first argument is the control socket, the others are descriptors for restored processes."""
-    control, *passed = map(int, arguments)
-    status = Init(control, passed).run()
+    """Be the init: the control socket, its terminal (-1: it has none), descriptors for restored processes."""
+    control, terminal, *passed = map(int, arguments)
+    status = Init(control, terminal if terminal >= 0 else None, passed).run()
     sys.stderr.flush()
     os._exit(status)

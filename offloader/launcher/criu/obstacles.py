@@ -11,7 +11,7 @@
 | directory missing | NO_DIRECTORY |
 | deleted file too large, file without its name, device, descriptor or memory that criu does not know | UNSUPPORTED_FD |
 | a lock that somebody else has, or on a file that the target sees too | LOCKED |
-| a terminal, where nobody attaches one | TERMINAL |
+| a terminal, but for the one that is kept for its user | TERMINAL |
 | a pipe or unix socket to somebody outside | OPEN_EDGE |
 | no room on the target for an image of its memory | NO_ROOM |
 | established TCP, where it may not be closed | REMOTE_CONNECTION |
@@ -49,15 +49,15 @@ class Allowed:
 
     `carried`: paths (base64) that are brought to the target as they are; `staged`: a directory (base64) that the target
     does not have, and that is brought there with all that is in it (`arrived`: it was); `attached_pipes`: inodes of
-    pipes that are attached again there (--inherit-fd); `terminal`: a terminal is; `close_connections`: established TCP
-    with other nodes is closed.
+    pipes that are attached again there (--inherit-fd); `terminal`: the one (`device` of an estate) that is kept for its
+    user, wherever it is; `close_connections`: established TCP with other nodes is closed.
     """
 
     carried: frozenset[str] = frozenset()
     staged: str = ""
     arrived: bool = False
     attached_pipes: frozenset[int] = frozenset()
-    terminal: bool = False
+    terminal: str = ""
     close_connections: bool = False
     ghost_limit_bytes: int = GHOST_LIMIT_BYTES
 
@@ -220,8 +220,12 @@ def _image(estate: Document, offer: Document) -> Iterator[Document]:
 
 
 def _edges(estate: Document, allowed: Allowed) -> Iterator[Document]:
-    if estate["terminal"] and not allowed.terminal:
-        yield obstacle("TERMINAL", "it has a terminal open", "start it without one, or by `grid-offloader run`")
+    others = [one["path"] for one in estate["terminals"] if one["device"] != allowed.terminal]
+    if others and allowed.terminal:
+        seen = f"besides the terminal that `run --local` keeps for it, it has {', '.join(others)} open"
+        yield obstacle("TERMINAL", seen, "let it close that first")
+    elif others:
+        yield obstacle("TERMINAL", "it has a terminal open", "start it by `grid-offloader run --local`, or without one")
     for inode in estate["half_pipes"]:
         if inode not in allowed.attached_pipes:
             seen = f"the other end of its pipe {inode} is outside of the job"

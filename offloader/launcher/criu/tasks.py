@@ -12,7 +12,7 @@ from typing import NamedTuple
 from .. import proc
 from ..wire import Document, pack_bytes
 
-__all__ = ["Task", "differences", "look", "look_all", "pid_inside", "shares_namespaces"]
+__all__ = ["Task", "differences", "foreground_of", "look", "look_all", "pid_inside", "shares_namespaces"]
 
 
 class Task(NamedTuple):
@@ -32,6 +32,15 @@ class Task(NamedTuple):
 def pid_inside(status: dict[str, str]) -> int:
     """The pid that a process has in its own namespace, from its /proc/PID/status (proc_pid_status(5): NSpid)."""
     return int(status["NSpid"].split()[-1])
+
+
+def foreground_of(leader: int) -> int | None:
+    """The process group in the foreground of its terminal, as the job knows it; None where that cannot be said."""
+    stat = proc.read_stat(leader)
+    try:
+        return pid_inside(proc.status(stat.tpgid)) if stat is not None and stat.tpgid > 0 else None
+    except (FileNotFoundError, ProcessLookupError):
+        return None  # its first process has ended
 
 
 def shares_namespaces(pid: int) -> bool:

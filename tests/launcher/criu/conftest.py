@@ -68,8 +68,9 @@ class Rig:
         image.create(directory)
         return directory
 
-    def cradle(self, passed=()) -> "Node":
-        cradle = Cradle(f"JOB{secrets.token_hex(4)}.1", self.root / "cradle.log", passed=passed)
+    def cradle(self, passed=(), terminal=None) -> "Node":
+        name = f"JOB{secrets.token_hex(4)}.1"
+        cradle = Cradle(name, self.root / "cradle.log", passed=passed, terminal=terminal)
         self._closing.callback(cradle.close)
         return Node(cradle)
 
@@ -78,10 +79,19 @@ class Rig:
         return Dump(CRIU, leader, frost.frozen, images, options, limit_s=LIMIT_S, **more).wait()
 
     def move(
-        self, leader: int, *, way: str = "v1", passed=(), inherited=(), streamed=False, options=None, **more
+        self,
+        leader: int,
+        *,
+        way: str = "v1",
+        passed=(),
+        inherited=(),
+        terminal=None,
+        streamed=False,
+        options=None,
+        **more,
     ) -> "Node":
         """There: dumped, ended, restored and still stopped. With `streamed` all goes through sockets and tar."""
-        node = self.cradle(passed)
+        node = self.cradle(passed, terminal)
         frost = self.freeze(leader, way=way)
         options = options or options_for(leader)
         source = target = self.images()

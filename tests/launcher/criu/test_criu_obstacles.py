@@ -12,6 +12,7 @@ import pytest
 from offloader.launcher.criu.estate import survey
 from offloader.launcher.criu.obstacles import Allowed, accounts, between, unlike
 from offloader.launcher.criu.offer import offer
+from offloader.launcher.terminal.screen import device_of
 from offloader.launcher.wire import pack_bytes
 from offloader.model import Reason
 
@@ -144,16 +145,21 @@ child = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.
             process = look.start("f = open('other', 'r')\n", cwd=look.bench.root)
             assert look.codes(process.pid) == ["LOCKED"]
 
-    def test_a_terminal_unless_one_is_attached(self, look):
-        """`run --local` keeps one for it."""
+    def test_a_terminal_but_for_the_one_that_is_kept_for_its_user(self, look):
+        """By `run --local`. One that it has opened besides, by whatever name, stays here."""
         near, far = pty.openpty()
+        other = pty.openpty()
         try:
             process = look.start(stdin=far)
+            kept = Allowed(terminal=device_of(os.fstat(far)))
             assert look.codes(process.pid) == ["TERMINAL"]
-            assert look.codes(process.pid, allowed=Allowed(terminal=True)) == []
+            assert look.codes(process.pid, allowed=kept) == []
+            process = look.start(f"import os\nother = os.open({os.ttyname(other[1])!r}, os.O_RDWR)\n", stdin=far)
+            assert look.codes(process.pid, allowed=kept) == ["TERMINAL"]
+            assert os.ttyname(other[1]) in look.judge(process.pid, allowed=kept)[0]["seen"]
         finally:
-            os.close(near)
-            os.close(far)
+            for descriptor in (near, far, *other):
+                os.close(descriptor)
 
     def test_pipes_and_unix_sockets_to_somebody_outside(self, look):
         """Cutting them would be noticed by both ends; a pipe may be attached again."""

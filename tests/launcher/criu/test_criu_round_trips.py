@@ -1,21 +1,21 @@
 """Programs that never heard of it run on elsewhere: every kind of state that a job may have, by a witness file."""
 
 import contextlib
-import fcntl
+import functools
 import os
 import pty
 import signal
-import struct
-import termios
 from pathlib import Path
 
 import pytest
 
 from offloader.launcher import cgroups
 from offloader.launcher.criu import estate, obstacles, report
-from offloader.launcher.criu.arguments import Inherited, terminal
+from offloader.launcher.criu.arguments import Inherited
 from offloader.launcher.criu.dumping import options_for
 from offloader.launcher.errors import LauncherError
+from offloader.launcher.terminal.typed import Size, set_size
+from offloader.terminal.local_pty import LocalPty
 
 pytestmark = [pytest.mark.slow, pytest.mark.criu]
 
@@ -425,57 +425,71 @@ sys.exit(7 if ok and status["CapEff"].strip("0") == "" else 8)
     counting.ends(node)
 
 
-def test_a_terminal_is_replaced_by_another_one(rig, bench, eventually):
-    """Input, output, its being the controlling terminal, window size and Ctrl-C: twice, the second out of a cradle."""
-    near, far = pty.openpty()
+def test_a_terminal_is_another_one_there(rig, bench, eventually):
+    """Input, output, its being the controlling terminal, size, Ctrl-C, Ctrl-Z: twice, the second out of a cradle."""
     program = """
 import os, sys
 for line in sys.stdin:
-    print("got", line.strip(), os.isatty(0), os.get_terminal_size().columns, open("/dev/tty").isatty(), flush=True)
+    mine = os.getpgrp() == os.tcgetpgrp(0)
+    print("got", line.strip(), os.get_terminal_size().columns, open("/dev/tty").isatty(), mine, flush=True)
 """
-    process = bench.start(
-        ["setsid", "--ctty", PYTHON, "-c", program], stdin=far, stdout=far, stderr=far, start_new_session=False
-    )
-    said = Said(near, eventually)
-    said.answers(b"one\n", b"got one True 0 True")
-    leader = process.pid
-    for number, columns in ((b"two", 81), (b"three", 82)):
-        found = os.fstat(far)
-        name = terminal(found.st_rdev, found.st_dev)
-        former = said, far
+    environ = {os.fsencode(name): os.fsencode(value) for name, value in bench.environment().items()}
+    job = LocalPty([PYTHON.encode(), b"-c", program.encode()], environ, name="local_1_1", size=Size(24, 80))
+    said = Said(job.write, job.read, eventually)
+    said.answers(b"one\n", b"got one 80 True True")
+    leader = job.pid
+    for word, columns in ((b"two", 81), (b"three", 82)):
         near, far = pty.openpty()
-        said = Said(near, eventually)
-        node = rig.move(leader, passed=[far], inherited=[Inherited.terminal(far, name)], terminals=[name])
-        os.close(former[1])
-        former[0].close()
-        fcntl.ioctl(near, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))  # criu brings the old one's along
+        os.set_blocking(near, False)
+        node = rig.move(leader, terminal=far)
+        os.close(far)
+        job.close()
+        set_size(near, Size(24, columns))  # criu brings the old one's along
         node.go_on()
-        said.answers(number + b"\n", b"got %s True %d True" % (number, columns))
+        said = Said(functools.partial(os.write, near), functools.partial(_read, near), eventually)
+        said.answers(word + b"\n", b"got %s %d True True" % (word, columns))
         leader = node.leader()
+    os.write(near, b"\x1a")
+    assert node.next() == {"event": "stopped", "signal": signal.SIGTSTP}
+    node.cradle.send(do="signal", number=signal.SIGCONT)
+    assert node.next() == {"event": "goes_on"}
+    said.answers(b"four\n", b"got four 82 True True")
     os.write(near, b"\x03")
     assert node.ended()["signal"] == signal.SIGINT
+    os.close(near)
+
+
+def test_a_terminal_that_hangs_up_ends_the_job_as_anywhere(rig, bench, eventually):
+    environ = {os.fsencode(name): os.fsencode(value) for name, value in bench.environment().items()}
+    job = LocalPty([b"sleep", b"1000"], environ, name="local_1_2", size=Size(24, 80))
+    near, far = pty.openpty()
+    node = rig.move(job.pid, terminal=far)
     os.close(far)
-    said.close()
+    job.close()
+    node.go_on()
+    os.close(near)
+    assert node.ended()["signal"] == signal.SIGHUP
+
+
+def _read(near):
+    with contextlib.suppress(BlockingIOError):
+        return os.read(near, 4096)
+    return b""
 
 
 class Said:
     """What appears on a terminal."""
 
-    def __init__(self, near, eventually) -> None:
-        self._near, self._eventually, self._text = near, eventually, b""
-        os.set_blocking(near, False)
+    def __init__(self, write, read, eventually) -> None:
+        self._write, self._read, self._eventually, self._text = write, read, eventually, b""
 
     def answers(self, line, expected):
-        os.write(self._near, line)
-        self._eventually(lambda: expected in self._read(), f"{expected} in {self._text}")
+        self._write(line)
+        self._eventually(lambda: expected in self._all(), f"{expected} in {self._text}")
 
-    def _read(self):
-        with contextlib.suppress(BlockingIOError):
-            self._text += os.read(self._near, 4096)
+    def _all(self):
+        self._text += self._read()
         return self._text
-
-    def close(self):
-        os.close(self._near)
 
 
 def test_an_established_connection_is_closed_where_that_is_allowed(counting, rig):
