@@ -42,6 +42,11 @@ class Attached:
         """See Endpoint."""
         return (self._socket.fileno(),)
 
+    @property
+    def patience_s(self) -> float | None:
+        """See Endpoint."""
+        return None
+
     def read(self) -> bytes:
         """See Endpoint."""
         self._receive()

@@ -6,16 +6,11 @@ Nothing here waits: a loop over file descriptors asks when one of `filenos` is r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from offloader.launcher.terminal.typed import Size
 
 __all__ = ["Ended", "Endpoint", "Size", "State", "Stopped"]
-
-
-class Size(NamedTuple):
-    """Of a terminal, in characters (ioctl_tty(2), TIOCGWINSZ)."""
-
-    rows: int
-    columns: int
 
 
 @dataclass(frozen=True)
@@ -47,6 +42,10 @@ class Endpoint(Protocol):
 
     def filenos(self) -> tuple[int, ...]:
         """Readable as soon as there is output, or news of its state."""
+
+    @property
+    def patience_s(self) -> float | None:
+        """After so long it is to be read from all the same; None: as long as nothing is readable."""
 
     def read(self) -> bytes:
         """Output that is there now, in portions; empty: none just now, or none ever again."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import signal
-import struct
 import termios
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from offloader.launcher.terminal import typed
+
 from .endpoint import Ended, Size, State, Stopped
 from .keeper import keep
 
-__all__ = ["RUN_MARK", "LocalPty", "NotStarted", "size_of"]
+__all__ = ["RUN_MARK", "LocalPty", "NotStarted"]
 
 _CHUNK = 1 << 16
 RUN_MARK = b"GRID_OFFLOAD_RUN"
@@ -27,12 +27,6 @@ class NotStarted(Exception):
     def __init__(self, number: int, name: str) -> None:
         self.number = number
         super().__init__(f"{name}: {os.strerror(number)}")
-
-
-def size_of(terminal: int) -> Size:
-    """The size of a terminal. Raises OSError."""
-    rows, columns, _, _ = struct.unpack("4H", fcntl.ioctl(terminal, termios.TIOCGWINSZ, b"\0" * 8))
-    return Size(rows, columns)
 
 
 class LocalPty:
@@ -65,6 +59,7 @@ class LocalPty:
         self._news = b""
         self.pid = 0
         self._master, slave = os.openpty()
+        self.device = os.fstat(slave)
         if attributes is not None:
             termios.tcsetattr(slave, termios.TCSANOW, attributes)
         self.resize(size)
@@ -94,6 +89,15 @@ class LocalPty:
         """The terminal, as long as it has anything to say, and the keeper's reports."""
         return tuple(one for one in (self._master, self._report) if one >= 0)
 
+    @property
+    def patience_s(self) -> float | None:
+        """See Endpoint."""
+        return None
+
+    def copy(self) -> tuple[typed.Typed, bytes, bytes]:
+        """See typed.copy. Nobody else may use the terminal meanwhile: the job is frozen. Raises OSError."""
+        return typed.copy(self._master)
+
     def read(self) -> bytes:
         """See Endpoint. EIO is how a pseudoterminal says that nobody has its other side open: pty(7)."""
         if self._master < 0:
@@ -116,8 +120,7 @@ class LocalPty:
 
     def resize(self, size: Size) -> None:
         """See Endpoint: the kernel tells the foreground group."""
-        with contextlib.suppress(OSError):
-            fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("4H", size.rows, size.columns, 0, 0))
+        typed.set_size(self._master, size)
 
     def signal(self, number: int) -> None:
         """See Endpoint. The keeper holds the job's pid as long as its end was not read here."""

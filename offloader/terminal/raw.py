@@ -13,8 +13,9 @@ import tty
 from types import TracebackType
 from typing import Self
 
+from offloader.launcher.terminal.typed import size_of
+
 from .endpoint import Size
-from .local_pty import size_of
 
 __all__ = ["UserTerminal"]
 

@@ -72,8 +72,8 @@ class Relay:
 
     def _round(self) -> Ended | None:
         # A shell that puts us in the foreground while we run does not tell: bash sends SIGCONT only to what is stopped.
-        wait = _FULL_S if self._keys else None if self._listening else _LOOK_S
-        ready = self._selector.select(wait)
+        waits = [_FULL_S if self._keys else None, None if self._listening else _LOOK_S, self._endpoint.patience_s]
+        ready = self._selector.select(min((wait for wait in waits if wait is not None), default=None))
         for key, _ in ready:
             if key.fileobj == self._terminal.descriptor:
                 self._read_keys()

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from .attached import Attached, NobodyThere, left_behind
 from .direct import run_direct
-from .endpoint import Ended
+from .endpoint import Ended, Endpoint
 from .local_pty import LocalPty
 from .raw import UserTerminal
 from .relay import Relay
+from .roaming import Roaming
 from .unwatched import EXIT, OUTPUT, Unwatched, keep_no_terminal
 
 __all__ = ["attach", "left_jobs", "run_local"]
@@ -35,7 +36,8 @@ def run_local(argv: Sequence[bytes], environ: Mapping[bytes, bytes], home: Path)
         return run_direct(argv, environ, name=name)
     with UserTerminal(0) as terminal:
         passed = {number: number for number in (1, 2) if not os.isatty(number)}
-        job = LocalPty(argv, environ, name=name, size=terminal.size, attributes=terminal.attributes, passed=passed)
+        here = LocalPty(argv, environ, name=name, size=terminal.size, attributes=terminal.attributes, passed=passed)
+        job = Roaming(here, name, terminal.size, os.getuid())
         try:
             return Relay(job, terminal, lambda unshown: _unwatched(job, home / name, unshown)).run()
         finally:
@@ -76,7 +78,7 @@ def left_jobs(home: Path) -> tuple[str, ...]:
         return ()
 
 
-def _unwatched(job: LocalPty, directory: Path, unshown: bytes) -> Ended:
+def _unwatched(job: Endpoint, directory: Path, unshown: bytes) -> Ended:
     keep_no_terminal()
     try:
         unwatched = Unwatched(job, directory, unshown=unshown)
@@ -85,9 +87,9 @@ def _unwatched(job: LocalPty, directory: Path, unshown: bytes) -> Ended:
     return unwatched.run()
 
 
-def _alone(job: LocalPty) -> Ended:
+def _alone(job: Endpoint) -> Ended:
     while True:
-        select.select(job.filenos(), (), ())
+        select.select(job.filenos(), (), (), job.patience_s)
         while job.read():
             pass
         state = job.state()

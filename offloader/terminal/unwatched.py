@@ -25,6 +25,8 @@ __all__ = ["EXIT", "OUTPUT", "Unwatched", "keep_no_terminal"]
 OUTPUT, EXIT = "output", "exit"
 _CHUNK = 1 << 16
 _SEND_S = 10.0
+_QUEUE_BYTES = 1 << 16
+_FULL_S = 0.01  # the job's input queue is full
 _HANDLED = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -61,6 +63,7 @@ class Unwatched:
         self._listener = socket_path.listen(directory)
         self._watcher: socket.socket | None = None
         self._frames = Frames()
+        self._keys = b""
         self._told: State = None
 
     def run(self) -> Ended:
@@ -70,11 +73,14 @@ class Unwatched:
             self._selector.register(number, selectors.EVENT_READ)
         try:
             while True:
-                ready = [key.fileobj for key, _ in self._selector.select(1.0)]
+                patience_s = self._endpoint.patience_s
+                waits = (1.0, _FULL_S if self._keys else 1.0, 1.0 if patience_s is None else patience_s)
+                ready = [key.fileobj for key, _ in self._selector.select(min(waits))]
                 if self._listener in ready:
                     self._admit()
                 if self._watcher is not None and self._watcher in ready:
                     self._hear(self._watcher)
+                self._pass_keys()
                 self._obey(self._wakeup.drain())
                 self._keep(self._endpoint.read())
                 state = self._endpoint.state()
@@ -111,11 +117,15 @@ class Unwatched:
 
     def _do(self, kind: bytes, payload: bytes) -> None:
         if kind == b"k":
-            self._endpoint.write(payload)
+            self._keys = (self._keys + payload)[:_QUEUE_BYTES]  # as a terminal does whose queue is full
         elif kind == b"r":
             self._endpoint.resize(Size(*struct.unpack("!2H", payload)))
         elif kind == b"s":
             self._endpoint.signal(signal.Signals(payload[0]))
+
+    def _pass_keys(self) -> None:
+        while self._keys and (taken := self._endpoint.write(self._keys)):
+            self._keys = self._keys[taken:]
 
     def _keep(self, data: bytes) -> None:
         if data:
