@@ -21,6 +21,7 @@ __all__ = [
     "Protection",
     "boundary_by_name",
     "is_interactive_shell",
+    "keeps_a_terminal",
     "matches",
     "protection_of",
 ]
@@ -76,6 +77,7 @@ class Boundary(StrEnum):
     CRON = "cron"
     SCHEDULER = "batch scheduler"
     OWN = "grid-offloader's own parent"
+    KEEPER = "keeper of a job's terminal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,8 @@ PROTECTED: tuple[Protection, ...] = (
 )
 """First match decides; patterns hold `*` only."""
 
+_STUBS = frozenset({"grid-offloader", "offloader"})
+
 _LONGEST_REMEMBERED = 4096
 """Bytes of arguments."""
 
@@ -231,10 +235,18 @@ def is_interactive_shell(process: Program) -> bool:
     return asked or process.tty_nr != 0
 
 
+def keeps_a_terminal(process: Program) -> bool:
+    """Whether it is the stub of `grid-offloader run --local`, or the keeper that it forks: what it starts is a job."""
+    words = process.argv[: process.argv.index(b"--")] if b"--" in process.argv else process.argv
+    return b"--local" in words and b"run" in words and not _STUBS.isdisjoint(_known(process)[0])
+
+
 def boundary_by_name(process: Program) -> Boundary | None:
     """What kind of boundary a process is, told from itself alone."""
     if is_interactive_shell(process):
         return Boundary.SHELL
+    if keeps_a_terminal(process):
+        return Boundary.KEEPER
     names = _known(process)[0]
     return next((kind for kind, patterns in BOUNDARIES.items() if _any(names, patterns)), None)
 

@@ -12,7 +12,12 @@ __all__ = ["show_plan"]
 Document = Mapping[str, Any]
 
 _SOURCE = {"tty": "terminal", "null": "/dev/null", None: "?"}
-_TARGET = {"null": "/dev/null", "log": "the job's own log (grid-offloader logs)", "file": "the same file"}
+_TARGET = {
+    "null": "/dev/null",
+    "log": "the job's own log (grid-offloader logs)",
+    "file": "the same file",
+    "terminal": "the same terminal",
+}
 
 
 def show_plan(plan: Document) -> None:

@@ -8,6 +8,7 @@ Memory is needed with a quarter in reserve, GPU memory with half.
 from collections.abc import Mapping
 
 from exporter.movability import ALLOW
+from exporter.programs import Boundary
 from offloader.engine.checkpointing import checkpointing_of
 from offloader.engine.closure import Closure, Family
 from offloader.engine.eligibility import Wishes, obstacles_of, owner_only_of
@@ -94,6 +95,7 @@ def _candidate(
         owner_only=owner_only_of(job),
         checkpointing=checkpointing,
         no_checkpoint=no_checkpoint,
+        kept_terminal=job.boundary is Boundary.KEEPER and job.leader.tty_nr != 0,
         confidence=_confidence(usage, age_s, len(job.members)),
         complexity=_complexity(usage, job.leader),
     )

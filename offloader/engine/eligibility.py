@@ -69,7 +69,9 @@ def owner_only_of(job: Closure) -> tuple[Obstacle, ...]:
     """
     found = [_first(Reason.LISTENER, lambda one: "listens for connections" if one.listening else None, job.members)]
     if job.leader.wish != ALLOW:
-        found += [_supervised(job), _cron(job), _first(Reason.SHELL_WAITING, _foreground, job.members)]
+        found += [_supervised(job), _cron(job)]
+        if job.boundary is not Boundary.KEEPER:  # no shell waits for it, but a stub that knows of moves
+            found.append(_first(Reason.SHELL_WAITING, _foreground, job.members))
     return tuple(one for one in found if one is not None)
 
 

@@ -59,7 +59,7 @@ MEANINGS: Mapping[Reason, str] = {
     Reason.NO_DIRECTORY: "Its working directory cannot be reached on the target.",
     Reason.NO_FILE: "A file that it has open cannot be reached on the target.",
     Reason.IDENTITY_MISMATCH: "Its owner is another account on the target: it would run as somebody else.",
-    Reason.TERMINAL: "It reads from or writes to a terminal, which cannot be moved.",
+    Reason.TERMINAL: "It has a terminal; only that of `run --local` goes along, and only when it moves live.",
     Reason.UNSUPPORTED_FD: "It has something open that cannot be opened again elsewhere.",
     Reason.TOO_LARGE: "Its arguments and environment are too large to start it with elsewhere.",
     Reason.NO_ROOM: "The target has too little memory for it, next to no disk where it works, or none for its image.",

@@ -233,6 +233,9 @@ def _way(candidate: Candidate, strategy: StrategyName, rule: Rule | None, correc
     if strategy is not StrategyName.LIVE and len(roots := _roots(candidate)) > 1:
         seen = f"{len(roots)} processes side by side ({', '.join(roots)}): a {strategy} starts only one"
         return Way(strategy, lost_s, stop_s, obstacle(Reason.NO_STRATEGY, seen))
+    if strategy is not StrategyName.LIVE and candidate.kept_terminal:
+        seen = f"`run --local` keeps its terminal, which a {strategy} does not take along"
+        return Way(strategy, lost_s, stop_s, obstacle(Reason.TERMINAL, seen))
     if strategy is StrategyName.CHECKPOINT and candidate.checkpointing is None:
         return Way(strategy, lost_s, stop_s, candidate.no_checkpoint)
     blocked = _unwilling(candidate, strategy, rule, stop_s) if rule is not None else None

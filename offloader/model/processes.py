@@ -107,6 +107,7 @@ class Candidate:
     checkpointing: Checkpointing | None = None
     no_checkpoint: Obstacle | None = None  # why it cannot be asked to save
     only_live: Obstacle | None = None  # why no other strategy may take it: its connections are let go
+    kept_terminal: bool = False  # by the stub of `run --local`: only what goes on from where it is takes it along
     confidence: float = 0.5
     complexity: str = "medium"
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from offloader.model import Candidate, Move, Obstacle, Reason
 from offloader.moves.order import FIRST_EPOCH, PART, Order
+from offloader.moves.original import Copiers
 from offloader.moves.plan import MovePlan
 
 __all__ = ["commissioned", "compose", "differences", "process_part", "renewed"]
@@ -32,7 +33,7 @@ def compose(
     *,
     state_in: Sequence[bytes] = (),
     staged: Sequence[str] = (),
-    criu: str = "",
+    copy: Copiers | None = None,
 ) -> dict[str, Any]:
     """The capsule of one attempt.
 
@@ -43,7 +44,7 @@ def compose(
         shared: file systems that both nodes see: device number at the source, at the target.
         state_in: directories that it goes on from.
         staged: directories (base64) that are copied to the target.
-        criu: its path there, where an image of the original is to be restored.
+        copy: by what an image of the original is restored there.
     """
     additions = {
         **plan.env,
@@ -64,7 +65,7 @@ def compose(
         "shared": [list(pair) for pair in shared],
         "state_in": [base64.b64encode(directory).decode() for directory in state_in],
         "staged": list(staged),
-        **({"criu": criu} if criu else {}),
+        **({"criu": copy.target, "terminal": copy.terminal is not None} if copy is not None else {}),
         **_checkpoint(plan.candidate),
     }
 
@@ -112,7 +113,8 @@ def renewed(capsule: bytes, epoch: int, node: str) -> dict[str, Any]:
     Of an image nothing is left by then: its command is run again.
     """
     document: dict[str, Any] = json.loads(capsule)
-    document.pop("criu", None)
+    for part in ("criu", "terminal"):
+        document.pop(part, None)
     document["epoch"] = epoch
     document["env_add"] |= {"TARGET_NODE": node, "OFFLOADING_TASK_ID": f"{document['job']}.{epoch}"}
     return {**document, "shared": []}

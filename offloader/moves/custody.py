@@ -22,6 +22,7 @@ from offloader.moves.origin import Origin
 from offloader.moves.persist import surely
 from offloader.moves.restarting import Restarting, Spawn
 from offloader.moves.submitted import LOCAL
+from offloader.moves.ties import Ties
 from offloader.moves.tools import Tools
 from offloader.moves.ward import Ward
 
@@ -44,11 +45,12 @@ _OVER = {
 class Custody:
     """Cares for one job whose newest attempt is ours."""
 
-    def __init__(self, job: Job, move: Move | None, tools: Tools, spawn: Spawn) -> None:
+    def __init__(self, job: Job, move: Move | None, tools: Tools, spawn: Spawn, ties: Ties) -> None:
         """Args: move: the job's newest one, over; None: it was started by `run`."""
         self._ward = Ward(job, move, tools)
         self._tools = tools
         self._spawn = spawn
+        self._ties = ties
         self._restarting = Restarting(self._ward, spawn)
         self._follower: Follower | None = None
 
@@ -94,6 +96,9 @@ class Custody:
 
     async def _live(self, attempt: Attempt) -> Ended | None:
         """How the attempt ended; None: it runs now, look again."""
+        if attempt.state is AttemptState.PENDING:
+            words = f"it starts again, without a terminal: grid-offloader attach {self._ward.id}"
+            await self._ties.over(self._ward.job.id, Completion(), words=words, output=False)
         match attempt.state:
             case AttemptState.RUNNING if attempt.backend == ORIGINAL:
                 assert self._ward.move is not None, "an original was asked to save by its move"
@@ -109,6 +114,8 @@ class Custody:
 
     async def _follow(self, attempt: Attempt) -> Ended:
         self._follower = Follower(attempt, self._tools, self._on_reach)
+        if self._goes_on(attempt):
+            self._ties.follow(attempt)
         try:
             if self._ward.cancelled:
                 self._spawn(self.stop(), f"stop {self._ward.id}")
@@ -134,6 +141,8 @@ class Custody:
         over_t = ended.t if ended.t is not None else attempt.ended_t or now
         over = replace(attempt, state=AttemptState.ENDED, ended_t=over_t, completion=ended.completion)
         step = self._following(over, ended)
+        if self._goes_on(over):
+            await self._end_terminal(over, ended, step)
         written = [over]
         if step in _OVER:
             job = replace(self._ward.job, state=_OVER[step], completion=ended.completion)
@@ -147,6 +156,15 @@ class Custody:
         if job.state not in (*_OPEN, JobState.LOST):
             self._tools.capsules.drop(job.id)
         self._tell(over, ended, step, origin)
+
+    async def _end_terminal(self, over: Attempt, ended: Ended, step: Step) -> None:
+        """Told before it is written down: a controller that dies in between tells it once more."""
+        there = ended.ending is not Ending.VANISHED
+        if step is Step.LOSE:
+            words = f"lost: it {_words(ended.completion)} on {over.node}"
+            await self._ties.over(self._ward.job.id, Completion(), words=words, output=there)
+        elif step in _OVER:
+            await self._ties.over(self._ward.job.id, ended.completion, output=there)
 
     def _backend(self) -> str:
         """The one that it was given to last: what came home is with none."""
@@ -167,16 +185,17 @@ class Custody:
             tries=tries(attempts),
             capsule=self._tools.capsules.get(self._ward.job.id) is not None,
             original=any(one.epoch == 0 for one in attempts),
-            restored=self._restored(over),
+            restored=self._goes_on(over),
         )
         return following(ended.ending, seen)
 
     def _live_moves(self) -> int:
         return sum(_went_live(move) for move in self._tools.store.moves_of_job(self._ward.job.id))
 
-    def _restored(self, over: Attempt) -> bool:
+    def _goes_on(self, attempt: Attempt) -> bool:
+        """Whether it is one that was restored where it is: its terminal, too, if it has one."""
         moves = self._tools.store.moves_of_job(self._ward.job.id)
-        return any(move.to_epoch == over.epoch and _went_live(move) for move in moves)
+        return any(move.to_epoch == attempt.epoch and _went_live(move) for move in moves)
 
     def _tell(self, over: Attempt, ended: Ended, step: Step, origin: Origin | None) -> None:
         how = f"{_words(ended.completion)} on {over.node or 'no node'}{f' ({ended.detail})' if ended.detail else ''}"

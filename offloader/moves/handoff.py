@@ -13,7 +13,7 @@ from typing import Any
 
 from offloader.errors import JournalError
 from offloader.model import Move, MoveState, Obstacle, Reason, Reservation, ReservationKind
-from offloader.moves import origin
+from offloader.moves import origin, terminals
 from offloader.moves.capsule import compose
 from offloader.moves.failures import STOPPERS, Stopped, stopped_by
 from offloader.moves.in_flight import InFlight
@@ -95,7 +95,7 @@ class Handoff(InFlight):
         self._refuse(await self.tools.preflight.arrived(plan, self.move, found))
         await self._hold(await self._submit(plan))
         await self._arm(plan)
-        original = Original(self.guard, self.tools.timings, self.imaging, found.copiers)
+        original = Original(self.guard, self.tools.timings, self.imaging, found.copiers, self._yielded)
         if strategy.copies:
             self._doing = "making way for an image"
             await original.ready_to_copy()
@@ -123,10 +123,11 @@ class Handoff(InFlight):
         self.carrying.expect(found.staged)
         staged = [found.staged.root] if found.staged else []
         state_in = self.tools.strategies[plan.strategy].state_in(plan.candidate, found.capture)
-        criu = found.copiers.target if found.copiers is not None else ""
-        capsule = json.dumps(
-            compose(found.capture, self.move, plan, found.shared, state_in=state_in, staged=staged, criu=criu)
-        ).encode()
+        copy = found.copiers
+        part = compose(found.capture, self.move, plan, found.shared, state_in=state_in, staged=staged, copy=copy)
+        capsule = json.dumps(part).encode()
+        if copy is not None and copy.terminal is not None:
+            terminals.remember(self.tools.store, self.move, copy.terminal)
         self.tools.store.set_fact(self.move.id, origin.FACT, origin.of(plan.candidate, found.capture).document())
         if self.move.from_epoch == 0:  # from where it was brought since, its files are others' names for the same
             self.tools.capsules.put(self.move.job, capsule)
@@ -134,6 +135,9 @@ class Handoff(InFlight):
         passed = "; ".join(found.notes) if plan.strategy is not self.move.strategy else ""
         self.to(MoveState.PREFLIGHTED, strategy=plan.strategy, detail=passed)
         return plan, found
+
+    async def _yielded(self, terminal: terminals.Kept) -> dict[str, Any]:
+        return await terminals.yielded(self.tools.agents[self.move.source], terminal, self.move.id)
 
     def _refuse(self, obstacles: tuple[Obstacle, ...]) -> None:
         if obstacles:

@@ -8,7 +8,18 @@ from typing import Any
 
 from offloader.errors import NotFound, Refused
 from offloader.jobs.ids import UlidFactory, move_id
-from offloader.model import Attempt, AttemptState, Candidate, Capacity, Job, JobState, Move, MoveState, Reason
+from offloader.model import (
+    Attempt,
+    AttemptState,
+    Candidate,
+    Capacity,
+    Completion,
+    Job,
+    JobState,
+    Move,
+    MoveState,
+    Reason,
+)
 from offloader.moves.agent import VerbFailed
 from offloader.moves.brought import brought_by, needs_of
 from offloader.moves.carrying import Carrying
@@ -23,6 +34,7 @@ from offloader.moves.retention import forget_the_old
 from offloader.moves.settle import settled
 from offloader.moves.starting import RunPlan, Starting
 from offloader.moves.submitted import LOCAL
+from offloader.moves.ties import Ties
 from offloader.moves.tools import Place, Tools
 from offloader.moves.unfenced import fence_when_they_answer
 
@@ -43,6 +55,7 @@ class Mover:
         self._custodies: dict[str, Custody] = {}
         self._caring: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ties = Ties(tools, self._spawn)
         self._finished: list[Callable[[Move], None]] = []
         self._ended: list[Callable[[Job], None]] = []
         self._closing = False
@@ -211,8 +224,16 @@ class Mover:
         for move in await surely(self._tools, "recovery", store.moves, active=False, since=lately, limit=_ALL):
             if move.source == self._tools.head and (move.state is MoveState.DONE or move.job in self._custodies):
                 self._spawn(watch(self._tools, move), f"respawn watch {move.id}")
+            await self._remind(await surely(self._tools, "recovery", store.job, move.job), move)
         self._spawn(forget_the_old(self._tools), "forget the old")
         self._spawn(fence_when_they_answer(self._tools), "fence when they answer")
+
+    async def _remind(self, job: Job | None, move: Move) -> None:
+        """Of what is over: whoever keeps the job's terminal may not have heard so."""
+        if job is not None and job.state not in (JobState.RUNNING, JobState.UNKNOWN):
+            await self._ties.remind(job.id, job.completion if job.state is not JobState.LOST else Completion())
+        elif move.state is MoveState.ROLLED_BACK:
+            await self._ties.stays(move)
 
     def _reaches(self, move: Move, *nodes: str) -> bool:
         """Whether all of these nodes are in the cluster file; a move that needs another one waits for it to be back."""
@@ -317,6 +338,10 @@ class Mover:
         if job is None or job.id in self._custodies:
             return
         now_so = settled(move, job, attempts, now)
+        if now_so.job.state is JobState.LOST and not now_so.cared_for:
+            await self._ties.over(job.id, Completion(), words=f"lost: {move.detail}", output=False)
+        elif not now_so.cared_for:
+            await self._ties.stays(move)
         await surely(self._tools, f"the end of {move.id}", store.settle, now_so.job, now_so.changed)
         if now_so.cared_for:
             self._take(now_so.job, await surely(self._tools, move.id, brought_by, store, job.id))
@@ -328,7 +353,7 @@ class Mover:
 
     def _take(self, job: Job, move: Move | None) -> None:
         """Care for it from here on."""
-        custody = Custody(job, move, self._tools, self._spawn)
+        custody = Custody(job, move, self._tools, self._spawn, self._ties)
         self._custodies[job.id] = custody
         self._caring[job.id] = self._spawn(
             self._care(custody, job.id), f"follow {move.id if move is not None else job.id}"

@@ -13,7 +13,10 @@ from typing import Any
 from offloader.model import Capacity
 from offloader.moves.origin import Origin
 
-__all__ = ["FIRST_EPOCH", "PART", "Order", "ordered"]
+__all__ = ["FIRST_EPOCH", "PART", "RUN_MARK", "Order", "ordered"]
+
+RUN_MARK = "GRID_OFFLOAD_RUN"
+"""In the environment of whatever `run` started: the job's id; of `run --local` the name of its stub."""
 
 FIRST_EPOCH = 1
 PART = "order"

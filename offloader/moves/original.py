@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +13,22 @@ from offloader.moves.failures import Stopped
 from offloader.moves.guarding import Guard
 from offloader.moves.imaging import Imaging
 from offloader.moves.plan import Timings
+from offloader.moves.terminals import Kept
 
 __all__ = ["Copied", "Copiers", "Original"]
 
 
 @dataclass(frozen=True, slots=True)
 class Copiers:
-    """Paths of criu on both nodes, and what it may do. `tcp_close`: let go of established connections."""
+    """Paths of criu on both nodes, and what it may do. `tcp_close`: let go of established connections.
+
+    `terminal`: the one that is kept for its user, and goes along.
+    """
 
     source: str
     target: str
     tcp_close: bool = False
+    terminal: Kept | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +42,20 @@ class Copied:
 class Original:
     """strategies.Source for one move."""
 
-    def __init__(self, guard: Guard, timings: Timings, imaging: Imaging, copiers: Copiers | None) -> None:
-        """Args: copiers: None: it is not to be copied."""
+    def __init__(
+        self,
+        guard: Guard,
+        timings: Timings,
+        imaging: Imaging,
+        copiers: Copiers | None,
+        yielded: Callable[[Kept], Awaitable[dict[str, Any]]],
+    ) -> None:
+        """Args: copiers: None: it is not to be copied. yielded: what has to go along of its terminal."""
         self._guard = guard
         self._timings = timings
         self._imaging = imaging
         self._copiers = copiers
+        self._yielded = yielded
         self.copied: Copied | None = None
 
     async def record_files(self) -> int:
@@ -61,6 +75,8 @@ class Original:
     async def copy(self) -> str:
         """Dump the frozen job; its image is at the target when this returns, in words. Raises Stopped, LinkLost."""
         assert self._copiers is not None
+        terminal = self._copiers.terminal
+        typed = await self._yielded(terminal) if terminal is not None else None
         event = await self._guard.dump(self._copiers.source, tcp_close=self._copiers.tcp_close)
         try:
             arrived = await self._imaging.arrived(limit_s=self._timings.end_s)
@@ -73,6 +89,8 @@ class Original:
         finally:
             await self._imaging.close()
         asked = {"tasks": event["tasks"], "options": event["options"], "limit_s": self._timings.restore_s}
+        if typed is not None:
+            asked.update(terminal=typed, foreground=event.get("foreground"))
         self.copied = Copied({**asked, "rest": rest}, arrived.dumped + arrived.ahead)
         sizes = f"{arrived.dumped / 1e6:.1f} MB after {arrived.ahead / 1e6:.1f} MB ahead"
         return f"{len(event['tasks'])} processes, {sizes}"

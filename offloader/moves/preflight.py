@@ -16,6 +16,7 @@ from offloader.backends.base import Backend
 from offloader.errors import NodeUnreachable
 from offloader.launcher.criu.obstacles import Allowed
 from offloader.model import Move, Obstacle, Reason, StrategyName
+from offloader.moves import terminals
 from offloader.moves.agent import Agent, VerbFailed
 from offloader.moves.capsule import compose, differences
 from offloader.moves.likeness import Likeness
@@ -101,12 +102,14 @@ class Preflight:
         strategy = self._strategies[plan.strategy]
         own = strategy.obstacles(plan.candidate, capture)
         others = [member.pid for member in plan.candidate.members if member.pid != move.identity.pid]
+        terminal = await terminals.kept(source, capture, move) if strategy.copies else None
+        goes_along = {"terminal": True} if isinstance(terminal, terminals.Kept) else {}
         state_in = [base64.b64encode(one).decode() for one in strategy.state_in(plan.candidate, capture)]
         pids = map(str, (move.identity.pid, *others))
         said = json.dumps({"state_in": state_in}).encode()
         async with source.answering("survey", "-", *pids, said=said) as survey:
             asked = {
-                "capsule": compose(capture, move, plan),
+                "capsule": {**compose(capture, move, plan), **goes_along},
                 "survey": survey,
                 "memory_bytes": plan.candidate.needs.memory_bytes,
             }
@@ -121,8 +124,17 @@ class Preflight:
             return replace(found, obstacles=(*left, Obstacle(Reason.NO_CRIU, "no job is copied here")))
         job = (move.identity.pid, *others)
         staged = found.staged.root if found.staged is not None else ""
-        allowed = Allowed(staged=staged, close_connections=plan.candidate.only_live is not None)
+        along = terminal if isinstance(terminal, terminals.Kept) else None
+        allowed = Allowed(
+            staged=staged,
+            terminal=along.device if along is not None else "",
+            close_connections=plan.candidate.only_live is not None,
+        )
         unlike, copiers = await self._likeness.examine(job, move.source, move.target, found.shared, allowed)
+        if copiers is not None and along is not None:
+            copiers = replace(copiers, terminal=along)
+        if isinstance(terminal, str):
+            unlike = tuple(_and_why(one, terminal) for one in unlike)
         return replace(found, obstacles=(*left, *unlike), copiers=copiers)
 
     async def arrived(self, plan: MovePlan, move: Move, found: Findings) -> tuple[Obstacle, ...]:
@@ -134,7 +146,13 @@ class Preflight:
         if found.staged is None or found.copiers is None or self._likeness is None:
             return ()
         members = (member.pid for member in plan.candidate.members if member.pid != move.identity.pid)
-        allowed = Allowed(staged=found.staged.root, arrived=True, close_connections=found.copiers.tcp_close)
+        terminal = found.copiers.terminal
+        allowed = Allowed(
+            staged=found.staged.root,
+            arrived=True,
+            terminal=terminal.device if terminal is not None else "",
+            close_connections=found.copiers.tcp_close,
+        )
         job = (move.identity.pid, *members)
         lacking, _ = await self._likeness.examine(job, move.source, move.target, found.shared, allowed)
         return lacking
@@ -188,6 +206,13 @@ class Preflight:
         except VerbFailed as error:
             return {"obstacles": [{"reason": error.code, "seen": f"{target}: {error.detail}"}]}
         return answer
+
+
+def _and_why(found: Obstacle, terminal: str) -> Obstacle:
+    """`terminal`: why the one that `run --local` should keep cannot go along."""
+    if found.reason is not Reason.TERMINAL:
+        return found
+    return replace(found, seen=f"{found.seen}, and {terminal}", remedy="see whether its `run --local` is still there")
 
 
 def _findings(capture: Mapping[str, Any], own: tuple[Obstacle, ...], there: Mapping[str, Any]) -> Findings:

@@ -19,13 +19,10 @@ from offloader.jobs.ids import UlidFactory
 from offloader.model import Attempt, AttemptState, Capacity, Job, Obstacle, Reason
 from offloader.moves.agent import VerbFailed
 from offloader.moves.capsule import commissioned
-from offloader.moves.order import FIRST_EPOCH, Order
+from offloader.moves.order import FIRST_EPOCH, RUN_MARK, Order
 from offloader.moves.tools import Place, Tools
 
-__all__ = ["RUN_MARK", "Program", "RunPlan", "Starting"]
-
-RUN_MARK = "GRID_OFFLOAD_RUN"
-"""In the environment of whatever `run` started: the job's id."""
+__all__ = ["Program", "RunPlan", "Starting"]
 
 
 @dataclass(frozen=True, slots=True)

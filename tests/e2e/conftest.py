@@ -290,6 +290,14 @@ def rooted(testbed: Testbed) -> Iterator[Controlled]:
     made.stop()
 
 
+@pytest.fixture
+def ready(rooted: Controlled) -> Controlled:
+    """`rooted` with a controller that moves what it is told to."""
+    rooted.start(mode="observe")
+    rooted.ready()
+    return rooted
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """With a failed test, what the controller said: its log goes with the test bed."""

@@ -9,6 +9,7 @@ from _testbed import controller, services
 from _testbed.settings import Settings, load
 
 FINAL = {"done", "rolled_back", "lost"}
+REFUSED, TRANSIENT = 4, ("TARGET_BUSY", "TARGET_FULL", "TARGET_UNKNOWN")
 
 
 class Controlled:
@@ -77,6 +78,20 @@ class Controlled:
         where = ("--target-node", target) if target else ()
         moves = self.json("move", str(pid), *where, "--detach")
         return str((moves[0] if isinstance(moves, list) else moves)["id"])
+
+    def go_live(self, *command: str) -> dict[str, Any]:
+        """One live move, which must succeed. Returns it. What was just started looks larger than it is: waited out."""
+
+        def begun() -> str | None:
+            done = self.cli(*command, "--format", "json", timeout=150)
+            assert done.returncode in {0, REFUSED}, done.stderr
+            assert done.returncode == 0 or any(reason in done.stderr for reason in TRANSIENT), done.stderr
+            return done.stdout if done.returncode == 0 else None
+
+        told = json.loads(self.bed.wait_for(begun, 60, f"room for {command}"))
+        (move,) = told if isinstance(told, list) else (told,)  # `move` takes several processes
+        assert (move["state"], move["strategy"]) == ("done", "live"), move
+        return dict(move)
 
     def reached(self, move_id: str, state: str, seconds: float = 90) -> dict[str, Any]:
         """Wait until the move has been in that state; fails at once when it ended without."""

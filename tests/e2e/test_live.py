@@ -17,8 +17,7 @@ pytestmark = [pytest.mark.testbed, pytest.mark.ray, pytest.mark.criu, pytest.mar
 
 PROGRAMS = Path(__file__).resolve().parent / "live_programs"
 PYTHON = Path(__file__).resolve().parent.parent.parent / ".venv/bin/python"
-REFUSED, TRANSIENT = 4, ("TARGET_BUSY", "TARGET_FULL", "TARGET_UNKNOWN")
-BLAS = "OPENBLAS_NUM_THREADS=2"
+REFUSED, BLAS = 4, "OPENBLAS_NUM_THREADS=2"
 WAY = ["gpu-master", "gpu1", "gpu2", "gpu-master"]
 
 
@@ -47,27 +46,13 @@ class Program:
         """Until signs of life come from there, and from nowhere else."""
         return self.controlled.one_copy(self.name, on=node)
 
-    def go(self, *command):
-        """One move, which must succeed. Returns it. What was just started looks larger than it is: waited out."""
-
-        def begun():
-            done = self.controlled.cli(*command, "--format", "json", timeout=150)
-            assert done.returncode in {0, REFUSED}, done.stderr
-            assert done.returncode == 0 or any(reason in done.stderr for reason in TRANSIENT), done.stderr
-            return done.stdout if done.returncode == 0 else None
-
-        told = json.loads(self.bed.wait_for(begun, 60, f"room for {self.name}"))
-        (move,) = told if isinstance(told, list) else (told,)  # `move` takes several processes
-        assert (move["state"], move["strategy"]) == ("done", "live"), move
-        return move
-
     def all_the_way(self):
         """To the first worker, the second one, and home."""
-        first = self.go("move", str(self.load.pid), "--strategy", "live", "-t", "gpu1")
+        first = self.controlled.go_live("move", str(self.load.pid), "--strategy", "live", "-t", "gpu1")
         self.on("gpu1")
-        self.go("bring", first["id"], "-t", "gpu2")
+        self.controlled.go_live("bring", first["id"], "-t", "gpu2")
         self.on("gpu2")
-        self.go("bring", first["id"])
+        self.controlled.go_live("bring", first["id"])
         self.on("gpu-master")
         return first
 
@@ -90,13 +75,6 @@ class Program:
         assert self.bed.witness_report(self.name)["overlaps"] == 0
         steps = [one["seq"] for one in records if one["leader"]]
         assert all(0 < after - before < 20 for before, after in pairwise(steps)), "its state is not contiguous"
-
-
-@pytest.fixture
-def ready(rooted):
-    rooted.start(mode="observe")
-    rooted.ready()
-    return rooted
 
 
 def numbers(file):
@@ -164,7 +142,7 @@ def test_a_directory_that_the_worker_lacks_goes_along_and_its_results_come_home(
     script = PROGRAMS / "feed.py"
     line = f"cd {own}; exec {PYTHON} {script} carried {bed.root} >> numbers.log"
     program = Program(ready, "carried", ["bash", "-c", line])
-    move = program.go("move", str(program.load.pid), "--strategy", "live", "-t", "gpu1")
+    move = ready.go_live("move", str(program.load.pid), "--strategy", "live", "-t", "gpu1")
     program.on("gpu1")
     for target in ("gpu2", "gpu-master"):  # its results would not find home any more
         on = ready.cli("bring", move["id"], "-t", target)
@@ -232,7 +210,7 @@ def test_a_rule_that_allows_listeners_moves_a_server_which_answers_wherever_it_i
     counts.append(answer(bed, final["target"], port))
     other = next(node for node in ("gpu1", "gpu2") if node != final["target"])
     for target in (other, "gpu-master"):
-        program.go("bring", move["id"], "-t", target)
+        rooted.go_live("bring", move["id"], "-t", target)
         program.on(target)
         counts.append(answer(bed, target, port))
     program.ends(move, 4)

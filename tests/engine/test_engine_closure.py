@@ -40,6 +40,27 @@ def test_a_pipeline_is_one_job_whichever_part_is_busy(make):
         assert (job.leader.pid, pids(job), job.roots) == (200, [200, 201, 202], (200, 201))
 
 
+STUB = (b"python3", b"/v/bin/grid-offloader", b"run", b"--local", b"--", b"python3", b"train.py")
+
+
+def test_what_run_local_started_on_a_terminal_is_a_job_of_its_own(make):
+    """Stub and keeper stay: they are the terminal. The keeper's command line is the stub's."""
+    table = make.table(
+        make.shell(100),
+        make.process(200, 100, *STUB, tty_nr=34816),
+        make.process(201, 200, *STUB, tty_nr=34817),
+        make.process(202, 201, b"python3", b"train.py", tty_nr=34817),
+        make.process(203, 202, b"python3", b"loader.py", pgid=202),
+    )
+    job = closed(table, 203)
+    assert (job.leader.pid, pids(job), job.above.pid, job.boundary) == (202, [202, 203], 201, Boundary.KEEPER)
+
+
+def test_what_run_local_started_without_a_terminal_is_one_with_its_stub(make):
+    table = make.table(make.process(200, 1, *STUB), make.process(201, 200, b"python3", b"train.py", pgid=200))
+    assert pids(closed(table, 201)) == [200, 201]
+
+
 def test_what_a_job_left_in_its_group_belongs_to_it(make):
     table = make.table(
         make.process(200, 1, b"python3", b"a.py"),

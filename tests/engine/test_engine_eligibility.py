@@ -165,6 +165,12 @@ def test_the_foreground_job_of_a_terminal_is_waited_for_one_in_the_background_is
     assert reasons(judged(make, shell, back))[1] == []
 
 
+def test_the_foreground_job_of_run_local_is_waited_for_by_one_who_knows_of_moves(make):
+    stub = make.process(100, 1, b"grid-offloader", b"run", b"--local", b"python3", b"train.py", tty_nr=34817)
+    front = make.process(200, 100, tty_nr=34817, session_terminal_pgid=200)
+    assert reasons(judged(make, stub, front)) == ([], [])
+
+
 def test_a_script_in_the_foreground_is_waited_for_although_its_child_is_busy(make):
     """`bash train.sh` in a terminal: the script is a part of the job and not protected."""
     script = make.process(200, 100, b"bash", b"train.sh", tty_nr=34816, session_terminal_pgid=200)

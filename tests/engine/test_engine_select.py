@@ -103,6 +103,16 @@ def test_a_pipeline_cannot_be_restarted_by_one_command(make):
     assert judged(make, pipeline, available=EVERY) is None, "it can be moved live"
 
 
+def test_a_terminal_that_is_kept_goes_along_live_or_not_at_all(make):
+    """Its owner's own wish changes nothing: on that terminal stands half a conversation."""
+    candidate = make.candidate(kept_terminal=True)
+    found = {way.strategy: way for way in ways(candidate, tuple(StrategyName))}
+    assert found[StrategyName.LIVE].blocked is None
+    for strategy in (StrategyName.RESTART, StrategyName.CHECKPOINT):
+        assert found[strategy].blocked.reason is Reason.TERMINAL
+        assert not found[strategy].owner_only
+
+
 def test_a_strategy_that_is_not_there_is_not_taken(make):
     live_only = RuleMove(strategies=(StrategyName.LIVE,))
     assert judged(make, one_of(make), move=live_only) is Reason.NO_STRATEGY

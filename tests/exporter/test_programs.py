@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from exporter import programs
-from exporter.programs import Hindrance, boundary_by_name, is_interactive_shell, protection_of
+from exporter.programs import Boundary, Hindrance, boundary_by_name, is_interactive_shell, protection_of
 from offloader.model import Reason
 
 TTY = 34816
@@ -42,6 +42,22 @@ class Running:
     tty_nr: int = 0
     comm: str = "x"
     exe: str | None = "/x/y"
+
+
+@pytest.mark.parametrize(
+    ("argv", "keeps"),
+    [
+        ((b"python3", b"/v/bin/grid-offloader", b"run", b"--local", b"--", b"./x"), True),
+        ((b"python3", b"-m", b"offloader.cli", b"run", b"--cwd", b"/x", b"--local", b"./x"), True),
+        ((b"python3", b"/v/bin/grid-offloader", b"--socket", b"/s", b"run", b"--local", b"./x"), True),
+        ((b"python3", b"/v/bin/grid-offloader", b"run", b"--", b"./x", b"--local"), False),
+        ((b"python3", b"/v/bin/grid-offloader", b"serve"), False),
+        ((b"./x", b"run", b"--local"), False),
+    ],
+)
+def test_who_keeps_a_jobs_terminal(argv, keeps):
+    """Below it a job begins."""
+    assert (boundary_by_name(Running(argv)) is Boundary.KEEPER) is keeps
 
 
 def test_every_word_is_one_of_the_reason_codes():

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "terminal"))
 
 from live_world import Counting
 from moves_world import WORKERS, Witness, build
 from staging_world import NOBODY, StagingWorld
+from terminal_world import Talking
+from terminals import Desk
 
 from offloader.adapters.commands import LocalHost
 from offloader.adapters.journal import Journal
@@ -45,6 +48,15 @@ def counting(world):
     made = Counting(world)
     yield made
     made.close()
+
+
+@pytest.fixture
+def talking(world, tmp_path):
+    folder = tmp_path / "desk"
+    folder.mkdir()
+    desk = Desk(folder)
+    yield Talking(world, desk)
+    desk.close()
 
 
 @pytest.fixture(params=[0, NOBODY], ids=["own-account", "another-account"])

@@ -13,7 +13,8 @@ from moves_world import World, crash_and_restart, wait_for
 from offloader.errors import NotPermitted, Refused
 from offloader.launcher.fileprint import digest
 from offloader.model import Attempt, AttemptState, Capacity, Job, JobState, Reason
-from offloader.moves.starting import RUN_MARK, Program, RunPlan
+from offloader.moves.order import RUN_MARK
+from offloader.moves.starting import Program, RunPlan
 
 pytestmark = pytest.mark.slow
 
