@@ -23,6 +23,7 @@ TABLE: tuple[tuple[str, int, type[errors.OffloaderError]], ...] = (
     ("usage", 400, errors.UsageError),
     ("config", 422, errors.ConfigError),
     ("controller_unavailable", 503, errors.ControllerUnavailable),
+    ("not_authenticated", 401, errors.NotAuthenticated),
     ("not_permitted", 403, errors.NotPermitted),
     ("refused", 409, errors.Refused),
     ("not_found", 404, errors.NotFound),

@@ -6,6 +6,7 @@ OffloaderError                     exit code
 ├── ControllerUnavailable          3   no controller answers on the socket
 ├── Refused                        4   a safety rule says no; carries the Reason
 │   └── NotPermitted               5   the caller may not do this
+│       └── NotAuthenticated       5   nobody knows who the caller is
 ├── NotFound                       6   no such move, job or node
 ├── MoveFailed                     7   the move was rolled back or lost
 ├── JournalError                   8   the state directory cannot be used (disk full, newer version, network disk)
@@ -29,6 +30,7 @@ __all__ = [
     "JournalError",
     "MoveFailed",
     "NodeUnreachable",
+    "NotAuthenticated",
     "NotFound",
     "NotPermitted",
     "OffloaderError",
@@ -80,6 +82,12 @@ class Refused(OffloaderError):
 
 class NotPermitted(Refused):
     """The caller is neither owner nor admin."""
+
+    exit_code = 5
+
+
+class NotAuthenticated(NotPermitted):
+    """The caller's token is missing or wrong."""
 
     exit_code = 5
 

@@ -291,7 +291,7 @@ class Owners(Strict):
 
 
 class Notify(Strict):
-    """How owners are told what happened to their jobs. `status --mine` and the events tell it in any case."""
+    """How owners are told what happened to their jobs, and administrators that the controller is blind."""
 
     terminal: bool = Field(True, description="on the terminal that the job was started from, unless it says `mesg n`")
     file: bool = Field(
@@ -299,7 +299,11 @@ class Notify(Strict):
         description="in a file: beside the job's log, else ~/.local/state/grid-offloader/messages.log of its owner",
     )
     owner: Argv = Field((), description="command and arguments (no shell); gets one JSON document on stdin")
-    timeout_s: Duration = Field(10.0, alias="timeout", gt=0, description="how long that command may take")
+    admin: Argv = Field(
+        (), description="the same for administrators: called when Prometheus, hence every alert, is out of reach"
+    )
+    admin_after_s: Duration = Field(10 * 60.0, alias="admin_after", description="for so long")
+    timeout_s: Duration = Field(10.0, alias="timeout", gt=0, description="how long these commands may take")
 
 
 class StagingSection(Strict):

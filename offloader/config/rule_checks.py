@@ -23,7 +23,15 @@ from offloader.config.rule_models import RuleEntry
 from offloader.config.units import duration_text, ratio_text
 from offloader.config.validate import Validated
 
-__all__ = ["ExpressionFindings", "Found", "check_expressions", "check_names", "check_nodes", "check_relief"]
+__all__ = [
+    "ExpressionFindings",
+    "Found",
+    "check_alerts",
+    "check_expressions",
+    "check_names",
+    "check_nodes",
+    "check_relief",
+]
 
 _SCRAPES = 2
 
@@ -157,6 +165,14 @@ def check_nodes(
         if backends is not None and move.backend not in backends:
             hint = did_you_mean(move.backend, backends)
             yield one.problem("move", "backend", message=f'no backend is called "{move.backend}"{hint}')
+
+
+def check_alerts(found: Sequence[Found], *, webhook: bool | None) -> Iterator[Problem]:
+    """What hurries a rule can reach the controller. None: there is nothing to compare with."""
+    for one in found:
+        if webhook is False and one.entry is not None and one.entry.on_alert:
+            message = "on_alert: has no effect: without controller.webhook_token_file nobody can tell of alerts"
+            yield one.problem("on_alert", message=message)
 
 
 def _expressions(rule: Found) -> Iterator[tuple[str, str]]:

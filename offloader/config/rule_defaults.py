@@ -38,3 +38,4 @@ class RuleDefaults:
     workers: Collection[str] | None = None
     head: str | None = None
     backends: Collection[str] | None = BACKENDS
+    webhook: bool | None = None

@@ -76,6 +76,10 @@ class RuleEntry(Strict):
     keep_firing_for_s: Duration = Field(
         0.0, alias="keep_firing_for", description="goes on firing for so long after relief"
     )
+    on_alert: tuple[NonEmpty, ...] = Field(
+        (), description="names of alerts; while Alertmanager says that one of them fires, `for` counts as served "
+        "(alerting.md)"
+    )  # fmt: skip
     cooldown_s: Duration | None = Field(
         None, alias="cooldown", description="rest after a move; default: `auto_offload.cooldown` (30s)"
     )

@@ -17,7 +17,14 @@ from offloader.config.document import Document, Location, read_document
 from offloader.config.problems import Problem, raise_for
 from offloader.config.promql import SyntaxCheck
 from offloader.config.recording import read_recording_rules
-from offloader.config.rule_checks import Found, check_expressions, check_names, check_nodes, check_relief
+from offloader.config.rule_checks import (
+    Found,
+    check_alerts,
+    check_expressions,
+    check_names,
+    check_nodes,
+    check_relief,
+)
 from offloader.config.rule_defaults import BACKENDS, FOR_S, RuleDefaults
 from offloader.config.rule_models import GroupHeader, RuleEntry
 from offloader.config.validate import Validated, validate
@@ -71,7 +78,8 @@ def check_rules(
     problems += check_relief(found)
     problems += check_nodes(found, defaults.workers, defaults.head, defaults.backends)
     ordered = tuple(sorted(set(problems)))
-    warnings = (*notes, *(str(warning) for warning in sorted(set(expressions.warnings))))
+    unheard = check_alerts(found, webhook=defaults.webhook)
+    warnings = (*notes, *(str(warning) for warning in sorted({*expressions.warnings, *unheard})))
     rules = () if ordered else tuple(_rule(one, defaults, expressions.look_back_s[one.key]) for one in found)
     return RuleReport(rules, ordered, warnings)
 
@@ -195,6 +203,7 @@ def _rule(found: Found, defaults: RuleDefaults, look_back_s: float) -> Rule:
         mode=entry.mode,
         when=entry.when,
         threshold_toggle=entry.threshold is None,
+        on_alert=entry.on_alert,
         select=RuleSelect(
             select.classes, select.users, select.min_age_s, select.include, select.exclude, select.restart_safe,
             select.listeners,

@@ -29,6 +29,7 @@ def rule_defaults(cluster: Cluster, backends: Collection[str] | None = BACKENDS)
         workers=frozenset(node.name for node in cluster.workers),
         head=cluster.head.name,
         backends=backends,
+        webhook=cluster.controller.webhook_token_file is not None,
     )
 
 

@@ -44,8 +44,11 @@ class Actuator(Protocol):
     def output(self, attempt: Attempt, *, offset: int, follow: bool, stream: int) -> AsyncIterator[bytes]:
         """What an attempt wrote."""
 
-    async def withdraw(self, move_id: str, reason: Reason, detail: str) -> bool:
-        """Roll back a move that has not passed ownership; False: too late, nothing was done."""
+    async def withdraw(self, move_id: str, reason: Reason, detail: str, *, untouched: bool = False) -> bool:
+        """Roll back a move that has not passed ownership, or (`untouched`) whose original was not touched yet.
+
+        False: too late, nothing was done.
+        """
 
     async def disable(self) -> None:
         """Roll back automatic moves that are not committed."""
@@ -123,9 +126,9 @@ class RecordingActuator:
         """Nothing ran."""
         raise NotFound(f"job {attempt.job}: this controller only records ({stream}, {offset}, {follow})")
 
-    async def withdraw(self, move_id: str, reason: Reason, detail: str) -> bool:
+    async def withdraw(self, move_id: str, reason: Reason, detail: str, *, untouched: bool = False) -> bool:
         """Nothing runs."""
-        _ = move_id, reason, detail
+        _ = move_id, reason, detail, untouched
         return False
 
     async def disable(self) -> None:

@@ -31,7 +31,9 @@ from offloader.config.policy import policy
 from offloader.config.policy import staging as staging_limits
 from offloader.config.ruleset import load_cluster_rules, pressure_look_backs
 from offloader.daemon.actuators import Actuator, RecordingActuator
+from offloader.daemon.alerts import AlertLog, Alerts
 from offloader.daemon.api.caller import Permissions
+from offloader.daemon.blindness import BlindWatch
 from offloader.daemon.controller import Controller, Parts
 from offloader.daemon.decisions import DecisionLog
 from offloader.daemon.desk import Desk
@@ -60,7 +62,10 @@ from offloader.moves.plan import MoveNode, Timings
 from offloader.moves.preflight import Preflight
 from offloader.moves.staging import Staging
 from offloader.moves.tools import Forbidden, Tools
+from offloader.notify.alarm import Alarm
+from offloader.notify.message import Message
 from offloader.notify.post import Channel, Post
+from offloader.notify.words import document as owner_document
 from offloader.ports import Host, MetricsSource
 from offloader.strategies import STRATEGIES
 
@@ -81,6 +86,7 @@ class Assembled:
     metrics: Metrics
     reloader: Reloader
     receipts: Receipts
+    alerts: Alerts
     stack: AsyncExitStack
 
 
@@ -98,11 +104,18 @@ def metrics_source(cluster: Cluster) -> PrometheusSource:
     return PrometheusSource(section.url, token_file=section.bearer_token_file, deadline_s=section.timeout_s)
 
 
-def make_observer(source: MetricsSource, journal: Any, keeps: Keeps, experience: Experience) -> Observer:
+def make_observer(
+    source: MetricsSource, journal: Any, keeps: Keeps, experience: Experience, alerts: AlertLog
+) -> Observer:
     """The observer of this machine. `journal`: the store, or whatever answers for it in a look without a controller."""
     processes = ProcessSource()
     return Observer(
-        partial(gather, source), lambda detail: processes.read(detail=detail), journal, keeps.until, experience
+        partial(gather, source),
+        lambda detail: processes.read(detail=detail),
+        journal,
+        keeps.until,
+        experience,
+        alerted=alerts.hurried,
     )
 
 
@@ -125,6 +138,7 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
         switches = Switches(journal, state_dir)
         keeps = Keeps(journal, clock.time)
         experience = Experience(journal)
+        alert_log = AlertLog(journal)
         source = metrics_source(cluster)
         stack.push_async_callback(source.close)
         agents = _agents(cluster, stack)
@@ -142,6 +156,8 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
         incidents = IncidentLog(journal, decisions, Quarantine(journal), clock.time, hooks.quarantine_s)
         post = Post(_channels(cluster), hooks.told)  # closed after the mover: its last messages go out, too
         stack.push_async_callback(post.close)
+        admins = Post(_admin_channels(cluster), hooks.admin_told)
+        stack.push_async_callback(admins.close)
         records_only = "it was started with --record-only" if record_only else _missing_backend(cluster)
         acting: Actuator = recording
         if records_only is None:
@@ -166,7 +182,7 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
         parts = Parts(
             store=journal,
             clock=clock,
-            observer=make_observer(source, journal, keeps, experience),
+            observer=make_observer(source, journal, keeps, experience, alert_log),
             switches=switches,
             keeps=keeps,
             decisions=decisions,
@@ -182,7 +198,9 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
             parts=parts,
             permissions=permissions,
             post=post,
+            admins=admins,
             experience=experience,
+            alert_log=alert_log,
             hooks=hooks,
             stack=stack,
         )
@@ -228,6 +246,11 @@ class _Hooks:
         if self.metrics is not None:
             self.metrics.told(channel, kind, outcome)
 
+    def admin_told(self, channel: str, kind: str, outcome: str) -> None:
+        """For metrics."""
+        if self.metrics is not None:
+            self.metrics.admin_told(channel, kind, outcome)
+
     def job_ended(self, job: Job) -> None:
         """For its owner."""
         if self.owners is not None:
@@ -243,8 +266,10 @@ def _wired(
     setup: Setup,
     parts: Parts,
     permissions: Permissions,
-    post: Post,
+    post: Post[Message],
+    admins: Post[Alarm],
     experience: Experience,
+    alert_log: AlertLog,
     hooks: _Hooks,
     stack: AsyncExitStack,
 ) -> Assembled:
@@ -264,6 +289,10 @@ def _wired(
     reloader = Reloader(controller, ticker, partial(load_setup, setup.file))
     metrics = Metrics(controller, trouble)
     controller.on_tick(metrics.ticked)
+    controller.on_tick(BlindWatch(parts.store, admins).ticked)
+    alerts = Alerts(controller, ticker, alert_log, metrics.alert)
+    controller.on_begun(alerts.begun)
+    stack.push_async_callback(alerts.close)
     if parts.records_only is None:  # nobody is told of what will not happen
         hooks.owners = Owners(controller, post, origin_of)
         controller.on_tick(hooks.owners.ticked)
@@ -272,7 +301,7 @@ def _wired(
     controller.on_begun(receipts.begun)
     hooks.metrics, hooks.controller, hooks.receipts = metrics, controller, receipts
     desk = Desk(controller, ticker, permissions, trouble, reloader.reload)
-    return Assembled(setup, controller, ticker, desk, metrics, reloader, receipts, stack)
+    return Assembled(setup, controller, ticker, desk, metrics, reloader, receipts, alerts, stack)
 
 
 def _mover(tools: Tools, hooks: _Hooks, stack: AsyncExitStack) -> Mover:
@@ -293,13 +322,19 @@ def _forbidden(asked: Iterable[Forbidden], move: Move | None) -> tuple[Reason, s
     return next((answer for one in asked if (answer := one(move)) is not None), None)
 
 
-def _channels(cluster: Cluster) -> tuple[Channel, ...]:
+def _admin_channels(cluster: Cluster) -> tuple[Channel[Alarm], ...]:
+    """How administrators are told what no alert can tell."""
+    section = cluster.notify
+    return (CommandChannel("notify.admin", section.admin, section.timeout_s, Alarm.to_json),) if section.admin else ()
+
+
+def _channels(cluster: Cluster) -> tuple[Channel[Message], ...]:
     """How owners are told, besides by events: the one list of channels."""
     section = cluster.notify
-    wanted: tuple[Channel | None, ...] = (
+    wanted: tuple[Channel[Message] | None, ...] = (
         TerminalChannel() if section.terminal else None,
         FileChannel(cluster.head.python) if section.file else None,
-        CommandChannel(section.owner, section.timeout_s) if section.owner else None,
+        CommandChannel("notify.owner", section.owner, section.timeout_s, owner_document) if section.owner else None,
     )
     return tuple(one for one in wanted if one is not None)
 

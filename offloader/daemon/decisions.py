@@ -45,8 +45,10 @@ class DecisionLog:
             if was == state.phase.value:
                 continue
             decision = by_rule.get(rule)
+            hurried = " (an alert stands in for `for`)" if state.hurried and not (earlier and earlier.hurried) else ""
             data = {"node": node, "from": was, "to": state.phase.value, **_value_data(decision)}
-            self._add(Event(now, EventKind.RULE, rule, f"{rule} on {node}: {was} -> {state.phase}", data=data))
+            words = f"{rule} on {node}: {was} -> {state.phase}{hurried}"
+            self._add(Event(now, EventKind.RULE, rule, words, data=data))
 
     def decided(self, decisions: Sequence[Decision], now: float) -> None:
         """An event for every decision that differs from the one before."""

@@ -77,6 +77,7 @@ async def _listen(server: Server, assembled: Assembled, token: str | None) -> No
     host, _, port = section.listen.rpartition(":")
     app = public_app(
         assembled.desk,
+        webhook=assembled.alerts,
         metrics=assembled.metrics.exposition,
         ready=lambda: _missing(assembled),
         token=token,

@@ -153,6 +153,29 @@ _ALL: Final = (
         "Messages to owners, by terminal, file or command; outcome is delivered, not_reachable, failed or dropped.",
         'sum by (channel) (increase(grid_offloader_owner_messages_total{outcome=~"failed|dropped"}[1h])) > 0',
     ),
+    Declared(
+        f"{PREFIX}webhook_total",
+        "counter",
+        "alerts, deliveries",
+        ("outcome",),
+        "Alerts that Alertmanager delivered: new, resolved, duplicate, unused; deliveries refused: unauthorized, "
+        "malformed.",
+        'increase(grid_offloader_webhook_total{outcome=~"unauthorized|malformed"}[1h]) > 0',
+    ),
+    Declared(
+        f"{PREFIX}admin_messages_total",
+        "counter",
+        "messages",
+        ("kind", "outcome"),
+        "Messages by `notify.admin`; outcome is delivered, failed or dropped.",
+    ),
+    _gauge(
+        "frozen_seconds",
+        "seconds",
+        (),
+        "How long the original that has been frozen longest may have been so; 0: none is.",
+        "grid_offloader_frozen_seconds > 180",
+    ),
     _histogram("move_state_seconds", ("state",), "How long moves stayed in each state of the hand-off."),
     _histogram("move_seconds", ("outcome",), "How long moves took from planned to their end."),
     _histogram(

@@ -21,10 +21,12 @@ from offloader.daemon.metric_table import METRICS, PREFIX, Declared
 from offloader.daemon.problems import Trouble
 from offloader.engine.evaluate import relief_for, threshold_for
 from offloader.engine.schema import RulePhase
+from offloader.jobs.store import Step
 from offloader.model import Attempt, Job, JobState, Loss, Mode, Move, MoveState, Receipt, Truth
 
 __all__ = ["Metrics"]
 
+_ENDED = (MoveState.ENDED, MoveState.DONE)
 _MOVE_BUCKETS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 _WORK_BUCKETS = (1, 10, 60, 300, 600, 1800, 3600, 14_400, 86_400)
 _BYTE_BUCKETS = (0, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11)
@@ -49,6 +51,8 @@ class Metrics:
         self._later = self._histogram("later_work_lost_seconds", _WORK_BUCKETS)
         self._bytes = self._histogram("move_bytes", _BYTE_BUCKETS)
         self._owners_told = self._counter("owner_messages_total")
+        self._webhook = self._counter("webhook_total")
+        self._admin_told = self._counter("admin_messages_total")
         self._tick_seconds = self._histogram("tick_seconds", _TICK_BUCKETS)
 
     def _counter(self, name: str) -> Counter:
@@ -76,6 +80,14 @@ class Metrics:
     def told(self, channel: str, kind: str, outcome: str) -> None:
         """A message to an owner went, or did not go, by a channel."""
         self._owners_told.labels(channel, kind, outcome).inc()
+
+    def alert(self, outcome: str) -> None:
+        """An alert was delivered, or a delivery refused."""
+        self._webhook.labels(outcome).inc()
+
+    def admin_told(self, _channel: str, kind: str, outcome: str) -> None:
+        """A message to the administrators went, or did not go."""
+        self._admin_told.labels(kind, outcome).inc()
 
     def transition(self, move: Move, before: MoveState) -> None:
         """A move went from one state to the next."""
@@ -161,6 +173,9 @@ class _Views(Collector):
         active = store.moves(active=True)
         counts = [([state.value], float(sum(move.state is state for move in active))) for state in states]
         yield _gauge("moves_in_flight", counts)
+        now = self._controller.parts.clock.time()
+        frozen = [now - since for move in active if (since := _frozen_since(move, store.timeline(move.id))) is not None]
+        yield _gauge("frozen_seconds", [([], max([0.0, *frozen]))])
         held = store.reserved()
         cores = [([node], amount.cores) for node, amount in held.items()]
         yield _gauge("reserved_cores", cores)
@@ -176,6 +191,13 @@ class _Views(Collector):
         stored = parts.store.setting(quarantine.SETTING)
         names = quarantine.names_in_force(stored, parts.clock.time())
         yield _gauge("quarantined", [([], float(len(names)))])
+
+
+def _frozen_since(move: Move, steps: Sequence[Step]) -> float | None:
+    """When the original was frozen, unless it has been ended since. A roll-back counts until it is over."""
+    if move.state in _ENDED:
+        return None
+    return next((step.t for step in steps if step.state is MoveState.FROZEN), None)
 
 
 def _job_state(job: Job, attempts: Sequence[Attempt]) -> str:

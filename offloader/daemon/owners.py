@@ -30,7 +30,7 @@ _QUIET = frozenset({Reason.ALREADY_MOVING, Reason.KEPT})
 class Owners:
     """Listens to the controller and the mover. Nothing here waits for a channel."""
 
-    def __init__(self, controller: Controller, post: Post, origin_of: Callable[[Candidate], Origin]) -> None:
+    def __init__(self, controller: Controller, post: Post[Message], origin_of: Callable[[Candidate], Origin]) -> None:
         self._controller = controller
         self._post = post
         self._origin_of = origin_of

@@ -31,7 +31,7 @@ from offloader.model import (
     Truth,
 )
 
-__all__ = ["FROZEN_LOAD", "Journalled", "Kept", "Measure", "Measured", "Observer", "ReadProcesses"]
+__all__ = ["FROZEN_LOAD", "Alerted", "Journalled", "Kept", "Measure", "Measured", "Observer", "ReadProcesses"]
 
 FROZEN_LOAD = "cores_before"
 """Fact of a move: the cores that its job used when it was chosen. While it is frozen they look like relief."""
@@ -89,6 +89,8 @@ class Journalled(Protocol):
 Measure = Callable[..., Awaitable[Measured]]
 Kept = Callable[[Mapping[int, Process]], Mapping[int, float]]
 """Of these processes those that their owners keep, by pid, and until when (Unix seconds)."""
+Alerted = Callable[[Setup, float], frozenset[str]]
+"""Keys of rules that name an alert which fires at that moment (Unix seconds)."""
 ReadProcesses = Callable[[bool], Mapping[int, Process]]
 """All processes of the head by pid; with True in every detail. Blocks."""
 
@@ -103,6 +105,8 @@ class Observer:
         journal: Journalled,
         kept: Kept = lambda _: {},
         corrections: Callable[[], Corrections] = dict,
+        *,
+        alerted: Alerted = lambda _setup, _now: frozenset(),
     ) -> None:
         """An observer of this machine.
 
@@ -112,7 +116,9 @@ class Observer:
             journal: what was done before.
             kept: what owners keep here.
             corrections: what earlier moves say of estimates.
+            alerted: what Alertmanager says.
         """
+        self._alerted = alerted
         self._corrections = corrections
         self._kept = kept
         self._measure = measure
@@ -202,6 +208,7 @@ class Observer:
             frozen_load=self._frozen_load(setup, measured, known),
             memory_stall=measured.memory_stalls.get(setup.policy.head),
             corrections=self._corrections(),
+            alerted=self._alerted(setup, now),
         )
 
     def _frozen_load(self, setup: Setup, measured: Measured, moves: tuple[Move, ...]) -> dict[Resource, float]:

@@ -13,6 +13,7 @@ from shlex import join
 from typing import Any
 
 from offloader.adapters.journal.reading import open_read_only
+from offloader.daemon.alerts import AlertLog
 from offloader.daemon.assembly import load_setup, make_observer, metrics_source
 from offloader.daemon.controller import View
 from offloader.daemon.documents import move_document
@@ -106,7 +107,11 @@ async def _looking(setup: Setup) -> AsyncIterator[_Look]:
     source = metrics_source(setup.cluster)
     try:
         with _journal(setup.cluster.controller.state_dir) as journal:
-            yield _Look(setup, make_observer(source, journal, Keeps(journal, time.time), Experience(journal)), journal)
+            yield _Look(
+                setup,
+                make_observer(source, journal, Keeps(journal, time.time), Experience(journal), AlertLog(journal)),
+                journal,
+            )
     finally:
         await source.close()
 

@@ -135,6 +135,8 @@ def _rule(
         "for_s": rule.for_s,
         "held_s": state.held_s if state else 0.0,
         "cooldown_s": rule.cooldown_s,
+        "on_alert": list(rule.on_alert),
+        "hurried": state.hurried if state else False,
         "mode": effective_mode(rule, toggles).value,
         "rule_mode": rule.mode.value if rule.mode else None,
         "decision": decision.kind.value if decision else None,

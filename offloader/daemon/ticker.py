@@ -57,15 +57,19 @@ class Ticker:
 
     async def now(self, *, timeout_s: float = 10.0) -> bool:
         """Tick at once and wait for its end: true when a tick that began after this call has ended in time."""
-        self._asked += 1
-        mine = self._asked
-        self._nudged.set()
+        mine = self.nudge()
         try:
             async with asyncio.timeout(timeout_s), self._ticked:
                 await self._ticked.wait_for(lambda: self._served >= mine)
         except TimeoutError:
             return False
         return True
+
+    def nudge(self) -> int:
+        """Tick at once, or as soon as the tick under way has ended; the number of this request."""
+        self._asked += 1
+        self._nudged.set()
+        return self._asked
 
     def _next(self, due: float) -> tuple[float, int]:
         """When the next tick is due, and how many were missed meanwhile."""

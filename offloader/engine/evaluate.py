@@ -1,7 +1,8 @@
 """One rule, one node, one tick: from a reading to a phase and a verdict. docs/engine.md holds the state table.
 
 `for` counts only time between two evaluations that both were true. Unknown neither advances nor resets it, for at most
-`policy.unknown_hold_s`; a gap between evaluations (a stopped controller) is unknown time as well.
+`policy.unknown_hold_s`; a gap between evaluations (a stopped controller) is unknown time as well. An alert that the
+rule names stands in for what is left of `for` while it fires, and for nothing else (ADR 22).
 """
 
 import math
@@ -98,6 +99,7 @@ def evaluate(
     now: float,
     policy: Policy,
     interval_s: float,
+    alerted: bool = False,
 ) -> tuple[RuleState, Verdict]:
     """Advance one rule on one node by one tick.
 
@@ -110,12 +112,13 @@ def evaluate(
         now: Unix seconds.
         policy: How long unknown is borne, when a sample is stale.
         interval_s: The scrape interval.
+        alerted: Whether an alert fires that the rule names.
     """
     relief = relief_for(rule, threshold)
     bounds = _Bounds(threshold, relief)
     level, problem = _level(reading, when, bounds, stale_after_s(policy, interval_s))
     earlier = _forward_clock(state, now)
-    after = _step(rule, earlier, level, now=now, policy=policy, interval_s=interval_s)
+    after = _step(rule, earlier, level, now=now, policy=policy, interval_s=interval_s, alerted=alerted)
     until, waits_for = cooling_until(rule, after, policy, interval_s)
     phase = RulePhase.COOLING if now < until else after.beneath
     after = replace(after, phase=phase, phase_t=now if phase is not state.phase else earlier.phase_t)
@@ -171,17 +174,19 @@ def _forward_clock(state: RuleState, now: float) -> RuleState:
     )
 
 
-def _step(rule: Rule, state: RuleState, level: _Level, *, now: float, policy: Policy, interval_s: float) -> RuleState:
+def _step(
+    rule: Rule, state: RuleState, level: _Level, *, now: float, policy: Policy, interval_s: float, alerted: bool
+) -> RuleState:
     """The state beneath cooling, one tick later."""
     elapsed = now - state.last_t if state.last_t is not None else 0.0
     gap = elapsed > _LONGEST_STEP * max(rule.interval_s, interval_s)
     if gap and elapsed > policy.unknown_hold_s:
-        state = replace(state, beneath=RulePhase.INACTIVE, held_s=0.0, true_t=None)
+        state = replace(state, beneath=RulePhase.INACTIVE, held_s=0.0, true_t=None, hurried=False)
     if level is _Level.UNKNOWN:
         return _unknown(state, now, policy)
     whole = state.last_truth is Truth.TRUE and not gap
     held_s = state.held_s + (elapsed if whole else 0.0)
-    beneath, held_s = _known(rule, state, level, held_s, now)
+    beneath, held_s, hurried = _known(rule, state, level, held_s, now, alerted=alerted)
     not_relieved = level is _Level.OVER or (level is _Level.BETWEEN and beneath in _FIRED)
     return replace(
         state,
@@ -191,6 +196,7 @@ def _step(rule: Rule, state: RuleState, level: _Level, *, now: float, policy: Po
         last_truth=_truth(level, state.beneath),
         true_t=now if not_relieved else (state.true_t if beneath in _FIRED else None),
         unknown_t=None,
+        hurried=hurried,
     )
 
 
@@ -199,25 +205,39 @@ def _unknown(state: RuleState, now: float, policy: Policy) -> RuleState:
     held = replace(state, last_t=now, last_truth=Truth.UNKNOWN, unknown_t=since)
     if now - since < policy.unknown_hold_s:
         return held
-    return replace(held, beneath=RulePhase.INACTIVE, held_s=0.0, true_t=None)
+    return replace(held, beneath=RulePhase.INACTIVE, held_s=0.0, true_t=None, hurried=False)
 
 
-def _known(rule: Rule, state: RuleState, level: _Level, held_s: float, now: float) -> tuple[RulePhase, float]:
-    """Phase beneath cooling and time served of `for`, for a value that is known."""
-    if state.beneath in _FIRED:
-        kept = state.true_t is not None and now - state.true_t < rule.keep_firing_for_s
-        match level:
-            case _Level.OVER:
-                return RulePhase.FIRING, 0.0
-            case _Level.BETWEEN:
-                return RulePhase.RELIEVING, 0.0
-            case _:
-                return (RulePhase.RELIEVING if kept else RulePhase.INACTIVE), 0.0
-    if level is not _Level.OVER:
-        return RulePhase.INACTIVE, 0.0
-    if state.beneath is not RulePhase.PENDING:
-        held_s = 0.0
-    return (RulePhase.FIRING, 0.0) if held_s >= rule.for_s else (RulePhase.PENDING, held_s)
+def _known(
+    rule: Rule, state: RuleState, level: _Level, held_s: float, now: float, *, alerted: bool
+) -> tuple[RulePhase, float, bool]:
+    """Phase beneath cooling, time served of `for`, and whether an alert stands in for the rest, for a known value."""
+    over = level is _Level.OVER
+    counting = state.beneath is RulePhase.PENDING or (state.hurried and state.beneath is RulePhase.FIRING)
+    held_s = held_s if over and counting else 0.0
+    in_its_own_right = over and held_s >= rule.for_s
+    if state.beneath in _FIRED and (not state.hurried or in_its_own_right):
+        return _fired(rule, state, level, now), 0.0, False
+    if state.beneath in _FIRED and alerted:
+        phase = _fired(rule, state, level, now)
+        return phase, held_s, phase in _FIRED
+    if not over:
+        return RulePhase.INACTIVE, 0.0, False
+    if in_its_own_right:
+        return RulePhase.FIRING, 0.0, False
+    return (RulePhase.FIRING if alerted else RulePhase.PENDING), held_s, alerted
+
+
+def _fired(rule: Rule, state: RuleState, level: _Level, now: float) -> RulePhase:
+    """What follows for a rule that has fired."""
+    kept = state.true_t is not None and now - state.true_t < rule.keep_firing_for_s
+    match level:
+        case _Level.OVER:
+            return RulePhase.FIRING
+        case _Level.BETWEEN:
+            return RulePhase.RELIEVING
+        case _:
+            return RulePhase.RELIEVING if kept else RulePhase.INACTIVE
 
 
 def _truth(level: _Level, before: RulePhase) -> Truth:

@@ -55,6 +55,7 @@ def plan(
             now=snapshot.now,
             policy=policy,
             interval_s=snapshot.scrape_interval_s,
+            alerted=rule.key in snapshot.alerted,
         )
         evaluated.append(Evaluated(rule, effective_mode(rule, snapshot.toggles), verdict))
     after = replace(

@@ -36,6 +36,7 @@ class RuleState:
     `phase` is what people see; `beneath` is the same unless the phase is cooling. `held_s` is the time served of
     `for`; `true_t` the last time at which relief was not reached, for `keep_firing_for`; `moved_t` the last time at
     which a move off this node committed or failed; `failed` counts this rule's failed moves since its last good one.
+    `hurried`: it fired before `for` was served, because an alert that it names fires; `held_s` goes on counting.
     """
 
     phase: RulePhase = RulePhase.INACTIVE
@@ -49,6 +50,7 @@ class RuleState:
     moved_t: float | None = None
     started_t: float | None = None
     failed: int = 0
+    hurried: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain dict for the journal."""

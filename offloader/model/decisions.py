@@ -92,3 +92,4 @@ class Snapshot:
     quarantined: frozenset[str] = frozenset()  # process names (user:comm) that rules leave alone
     memory_stall: float | None = None  # share of time in which something on the head waits for memory; None: not known
     corrections: Corrections = field(default_factory=dict)  # what earlier moves say of estimates
+    alerted: frozenset[str] = frozenset()  # keys of rules that name an alert which fires

@@ -105,6 +105,7 @@ class Rule:
     mode: Mode | None = None  # None: follows the ceiling
     when: str | None = None
     threshold_toggle: bool = True  # `auto --threshold` may replace the threshold
+    on_alert: tuple[str, ...] = ()  # names of alerts each of which stands in for `for` while it fires
     select: RuleSelect = field(default_factory=RuleSelect)
     move: RuleMove = field(default_factory=RuleMove)
     labels: Mapping[str, str] = field(default_factory=dict)

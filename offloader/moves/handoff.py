@@ -38,12 +38,19 @@ class Handoff(InFlight):
         self._forward: asyncio.Task[None] | None = None
         self._interruption: Stopped | None = None
         self._irrevocable = move.state in (MoveState.OWNING, MoveState.OWNED, MoveState.ENDED, MoveState.DONE)
+        self._touched = False  # the original is being frozen, or asked to save
         self._frozen_at = 0.0  # or ended, having saved
         self._downtime_s: float | None = None  # from the freeze to the successor's first instruction
 
-    def interrupt(self, reason: Reason, detail: str) -> bool:
-        """Ask for a roll-back. False: too late, ownership is being passed or was passed."""
-        if self._irrevocable or self.move.state.final:
+    def interrupt(self, reason: Reason, detail: str, *, untouched: bool = False) -> bool:
+        """Ask for a roll-back. False: too late, ownership is being passed or was passed.
+
+        Args:
+            reason: why.
+            detail: the same in words.
+            untouched: only while nothing has been done to the original yet.
+        """
+        if self._irrevocable or self.move.state.final or (untouched and self._touched):
             return False
         self._interruption = Stopped(reason, detail)
         if self._forward is not None:
@@ -102,6 +109,7 @@ class Handoff(InFlight):
         if strategy.freezes:
             await self._freeze()
         else:
+            self._touched = True
             self._may_be_run_again()
         self._doing = "saving the original's state"
         self._may_go_on()
@@ -184,6 +192,7 @@ class Handoff(InFlight):
     async def _freeze(self) -> None:
         self._doing = "freezing the original"
         self._may_go_on()
+        self._touched = True
         self._frozen_at = self.tools.clock.boottime()
         event = await self.guard.freeze()
         self.to(MoveState.FROZEN, detail=f"{len(event.get('pids', ()))} processes, {event.get('how', '')}")

@@ -188,10 +188,13 @@ class Mover:
             raise Refused(Reason.NO_SUCH_PROCESS, f"job {job_id} is not running in the controller's care")
         self._spawn(custody.stop(), f"stop {job_id}")
 
-    async def withdraw(self, move_id: str, reason: Reason, detail: str) -> bool:
-        """Roll back a move before ownership. False: too late, and unlike after `cancel` its job is left alone."""
+    async def withdraw(self, move_id: str, reason: Reason, detail: str, *, untouched: bool = False) -> bool:
+        """Roll back a move before ownership. False: too late, and unlike after `cancel` its job is left alone.
+
+        `untouched`: only while nothing has been done to its original yet.
+        """
         handoff = self._handoffs.get(move_id)
-        return handoff is not None and handoff.interrupt(reason, detail)
+        return handoff is not None and handoff.interrupt(reason, detail, untouched=untouched)
 
     async def disable(self) -> None:
         """`auto --disable`: automatic moves that have not passed ownership are rolled back."""

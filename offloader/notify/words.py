@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Any, assert_never
 
 from offloader.engine.meanings import MEANINGS
 from offloader.notify.message import Message, MessageKind
 
-__all__ = ["headline", "lines"]
+__all__ = ["document", "headline", "lines"]
 
 _NEVER = "start it with GRID_OFFLOAD=never"
 
@@ -15,6 +15,11 @@ _NEVER = "start it with GRID_OFFLOAD=never"
 def lines(message: Message) -> tuple[str, ...]:
     """The headline and what belongs to it. Names of processes are as their users chose them: channels clean them."""
     return (headline(message), *_because(message), *_commands(message))
+
+
+def document(message: Message) -> dict[str, Any]:
+    """What `notify.owner` gets."""
+    return message.to_json(lines(message))
 
 
 def headline(message: Message) -> str:

@@ -1,6 +1,7 @@
 """Offload rule files: what they become, and everything that is wrong in them at once."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -262,3 +263,21 @@ def test_an_unreadable_recording_file_is_a_warning_not_the_end(tmp_path):
     report = check_rules(offload_rules(), DEFAULTS, recording_files=[broken, tmp_path / "none", *prometheus_rules()])
     assert report.problems == ()
     assert len(report.warnings) == 2
+
+
+def test_a_rule_may_name_alerts(check, problems):
+    [found] = check(rule("        on_alert: [HeadIsSlow, Other]\n")).rules
+    assert found.on_alert == ("HeadIsSlow", "Other")
+    [plain] = check(rule()).rules
+    assert plain.on_alert == ()
+    [told] = problems(rule("        on_alert: HeadIsSlow\n"))
+    assert "on_alert" in told
+
+
+def test_alerts_that_cannot_arrive_are_a_warning(check, tmp_path):
+    named = rule("        on_alert: [HeadIsSlow]\n")
+    closed, heard = replace(DEFAULTS, webhook=False), replace(DEFAULTS, webhook=True)
+    [warning] = check(named, defaults=closed).warnings
+    assert warning.startswith(f"{tmp_path}/0.yml:7:")
+    assert "webhook_token_file" in warning
+    assert [check(text, defaults=one).warnings for text, one in ((named, heard), (rule(), closed))] == [(), ()]

@@ -101,8 +101,8 @@ class FakeMover(RecordingActuator):
         self.journal.create(job, (here,), move)
         return move
 
-    async def withdraw(self, move_id: str, reason: Reason, detail: str) -> bool:
-        self.orders.append(f"withdraw {move_id} {reason}: {detail}")
+    async def withdraw(self, move_id: str, reason: Reason, detail: str, *, untouched: bool = False) -> bool:
+        self.orders.append(f"withdraw {move_id} {reason}: {detail}{' if untouched' if untouched else ''}")
         return not self.too_late
 
     async def disable(self) -> None:

@@ -134,6 +134,7 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
             self.policy = make.policy(budgets=budgets, notice_s=notice_s)
             self.told_t = {}
             self.stall = None
+            self.alerted = frozenset()
             self.now = 10_000.0
             self.state = started(self.now, self.policy, None)
             self.started_t = self.now
@@ -153,6 +154,10 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
         @rule(stall=st.sampled_from([None, None, None, 0.1, 0.2, 0.3]))
         def memory_is_waited_for(self, stall):
             self.stall = stall
+
+        @rule(alerted=st.sets(st.sampled_from(["head/r0", "head/r1"])))
+        def alerts_come_and_go(self, alerted):
+            self.alerted = frozenset(alerted)
 
         @rule(cores=st.sampled_from([0.5, 1.0, 2.0, 4.0]))
         def all_is_well(self, cores):
@@ -233,6 +238,7 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
                 candidates=self.jobs,
                 toggles=self.toggles,
                 memory_stall=self.stall,
+                alerted=self.alerted,
                 moves=tuple(one for one in self.moves if not one.state.final or one.updated_t > self.now - 3600),
             )
             before = self.state
@@ -381,21 +387,33 @@ def test_a_target_stays_under_its_threshold_with_everything_reserved(make, data)
             st.sampled_from([5.0, 5.0, 5.0, 5.0, 10.0, 30.0, 90.0]),
             st.sampled_from([0.99, 0.99, 0.99, 0.99, 0.99, 0.6, 0.1, None]),
             st.sampled_from([None, None, None, None, None, *Truth]),
+            st.sampled_from([False, False, False, True]),
         ),
         min_size=6,
         max_size=40,
     ),
 )
-def test_for_is_always_served_in_full_before_a_rule_fires(make, rule_, ticks):
-    """Judged by an own bookkeeping: time between two neighbouring true answers, since the last false one."""
+def test_for_is_always_served_in_full_before_a_rule_fires_by_itself(make, rule_, ticks):
+    """Judged by an own bookkeeping: time between two neighbouring true answers, since the last false one.
+
+    A rule that fires without is hurried, hence has its alert at that moment.
+    """
     policy, state, now = make.policy(), RuleState(), 1000.0
     served, before = 0.0, None
-    for step, value, when in ticks:
+    for step, value, when, alerted in ticks:
         now += step
         reading = Reading(HEAD, value, 1.0, Reason.STALE if value is None else None)
         fired = state.beneath in (RulePhase.FIRING, RulePhase.RELIEVING)
         state, verdict = evaluate(
-            rule_, state, reading, when, threshold=rule_.threshold, now=now, policy=policy, interval_s=SCRAPE_S
+            rule_,
+            state,
+            reading,
+            when,
+            threshold=rule_.threshold,
+            now=now,
+            policy=policy,
+            interval_s=SCRAPE_S,
+            alerted=alerted,
         )
         if verdict.truth is Truth.TRUE:
             served += step if before is Truth.TRUE else 0.0
@@ -403,7 +421,10 @@ def test_for_is_always_served_in_full_before_a_rule_fires(make, rule_, ticks):
             served = 0.0
         before = verdict.truth
         if state.beneath is RulePhase.FIRING and not fired:
-            assert served >= rule_.for_s
+            assert alerted if state.hurried else served >= rule_.for_s
+        if state.hurried:
+            assert state.beneath in (RulePhase.FIRING, RulePhase.RELIEVING)
+            assert alerted or verdict.truth is Truth.UNKNOWN
         if verdict.truth is Truth.UNKNOWN:
             assert not verdict.acting
             assert verdict.reason is not None

@@ -79,6 +79,27 @@ async def test_what_its_owner_keeps_is_rolled_back_before_ownership(world):
     assert world.witness.report()["overlaps"] == 0
 
 
+@pytest.mark.parametrize("state", ["planned", "preflighted", "reserved", "queued", "held"])
+async def test_what_is_to_be_taken_back_only_untouched_is_while_it_is(world, state):
+    original = world.start_load()
+    move = await world.mover.start(world.plan(original.pid))
+    await world.reached(move, state)
+    taken_back = await world.mover.withdraw(move.id, Reason.CANCELLED, "resolved", untouched=True)
+    ended = await world.final(move)
+    assert (ended.state is MoveState.ROLLED_BACK) is taken_back
+    assert taken_back is ("frozen" not in world.states(move))
+    assert world.witness.report()["overlaps"] == 0
+
+
+@pytest.mark.parametrize("state", ["frozen", "saved", "go"])
+async def test_what_is_frozen_is_not_taken_back_as_untouched(world, state):
+    original = world.start_load()
+    move = await world.mover.start(world.plan(original.pid))
+    await world.reached(move, state)
+    assert not await world.mover.withdraw(move.id, Reason.CANCELLED, "resolved", untouched=True)
+    assert (await world.final(move)).state is MoveState.DONE
+
+
 async def test_a_keep_that_comes_too_late_ends_nothing(world):
     """Unlike a cancel: the successor goes on."""
     original = world.start_load()

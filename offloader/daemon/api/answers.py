@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from offloader import error_document
-from offloader.errors import NotFound, OffloaderError, UsageError
+from offloader.errors import NotAuthenticated, NotFound, OffloaderError, UsageError
 
 __all__ = ["BODY_LIMIT", "answer", "errors_as_documents"]
 
@@ -34,7 +34,10 @@ async def errors_as_documents(request: web.Request, handler: Handler) -> web.Str
     try:
         return await handler(request)
     except OffloaderError as error:
-        return answer(error_document.encode(error), error_document.status_of(error))
+        told = answer(error_document.encode(error), error_document.status_of(error))
+        if isinstance(error, NotAuthenticated):
+            told.headers["WWW-Authenticate"] = "Bearer"  # RFC 6750, 3
+        return told
     except web.HTTPRequestEntityTooLarge:
         return answer(error_document.encode(UsageError(f"the body is larger than {BODY_LIMIT} bytes")), _TOO_LARGE)
     except web.HTTPException as error:

@@ -19,6 +19,7 @@ __all__ = [
     "number_map",
     "one_of",
     "parse_body",
+    "parse_object",
     "parse_query",
     "text",
     "texts",
@@ -40,13 +41,18 @@ class Field:
 
 def parse_body(raw: bytes, fields: Mapping[str, Field]) -> dict[str, Any]:
     """A JSON object with exactly these fields. Raises UsageError that lists every problem."""
+    return _checked(parse_object(raw), fields, "field")
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """A JSON object with whatever is in it, no key twice. Raises UsageError."""
     try:
         document = json.loads(raw or b"{}", parse_constant=_no_constant, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"the body is no JSON document: {error}") from error
     if not isinstance(document, dict):
         raise UsageError(f"the body must be a JSON object, not {_kind(document)}")
-    return _checked(document, fields, "field")
+    return document
 
 
 def parse_query(pairs: Iterable[tuple[str, str]], fields: Mapping[str, Field]) -> dict[str, Any]:

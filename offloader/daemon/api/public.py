@@ -1,29 +1,47 @@
-"""The TCP listener: what Prometheus and health checks ask for without a token, and reloading with one."""
+"""The TCP listener: what Prometheus and health checks ask for without a token; with one, Alertmanager and reloads."""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
+from typing import Protocol
 
 from aiohttp import web
 
+from offloader.daemon.api.alert_body import Notification, parse_notification
 from offloader.daemon.api.answers import BODY_LIMIT, answer, errors_as_documents
 from offloader.daemon.api.control import Control
-from offloader.errors import NotPermitted
+from offloader.errors import NotAuthenticated, NotPermitted, UsageError
 from offloader.model import Reason
 
-__all__ = ["METRICS_TYPE", "public_app"]
+__all__ = ["METRICS_TYPE", "Webhook", "public_app"]
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+class Webhook(Protocol):
+    """Who is told of alerts (daemon.alerts.Alerts)."""
+
+    def receive(self, notification: Notification) -> dict[str, int]:
+        """One delivery; how many of its alerts were what. Raises JournalError."""
+
+    def refused(self, why: str) -> None:
+        """A delivery was not taken: unauthorized or malformed."""
+
+
 def public_app(
-    control: Control, *, metrics: Callable[[], bytes], ready: Callable[[], str | None], token: str | None
+    control: Control,
+    *,
+    webhook: Webhook,
+    metrics: Callable[[], bytes],
+    ready: Callable[[], str | None],
+    token: str | None,
 ) -> web.Application:
     """The application that is served on TCP.
 
     Args:
         control: for reloading.
+        webhook: takes what Alertmanager delivers.
         metrics: the exposition, text format 0.0.4.
         ready: None when decisions can be made, else the sentence that says what is missing.
         token: bearer token of actions; None: there are no actions on this listener.
@@ -43,6 +61,18 @@ def public_app(
         _check_token(request, token)
         return answer(await control.reload(by=f"token from {request.remote}"))
 
+    async def alerts(request: web.Request) -> web.Response:
+        try:
+            _check_token(request, token)
+            notification = parse_notification(await request.read())
+        except NotPermitted:
+            webhook.refused("unauthorized")
+            raise
+        except UsageError:
+            webhook.refused("malformed")
+            raise
+        return answer(webhook.receive(notification))
+
     app = web.Application(middlewares=[errors_as_documents], client_max_size=BODY_LIMIT)
     app.add_routes(
         [
@@ -50,6 +80,7 @@ def public_app(
             web.get("/-/healthy", healthy),
             web.get("/-/ready", is_ready),
             web.post("/-/reload", reload),
+            web.post("/api/v1/alerts", alerts),
         ]
     )
     return app
@@ -62,4 +93,4 @@ def _check_token(request: web.Request, token: str | None) -> None:
         )
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
-        raise NotPermitted(Reason.NOT_YOURS, "missing or wrong bearer token")
+        raise NotAuthenticated(Reason.NOT_YOURS, "missing or wrong bearer token")

@@ -11,6 +11,7 @@ import pytest
 from offloader.adapters.channels.command import CommandChannel
 from offloader.errors import ExternalError
 from offloader.notify.message import Message, MessageKind, Origin
+from offloader.notify.words import document
 
 MESSAGE = Message(
     MessageKind.NOTICE, 1.7e9, 1000, "alice", 42, "$(reboot)", "head1", "gpu1", "restart", Origin(1, "/home/a/x.log")
@@ -18,11 +19,15 @@ MESSAGE = Message(
 SAVE = "import json,os,sys; json.dump([sys.argv[2:], dict(os.environ), sys.stdin.read()], open(sys.argv[1], 'w'))"
 
 
+def owner_channel(argv, timeout_s):
+    return CommandChannel("notify.owner", argv, timeout_s, document)
+
+
 async def test_it_gets_its_arguments_as_written_and_the_message_on_stdin(tmp_path, monkeypatch):
     monkeypatch.setenv("GRID_SECRET_TOKEN", "hunter2")
     out = tmp_path / "out"
     argv = (sys.executable, "-c", SAVE, str(out), "a b", "$HOME; rm -rf /")
-    assert await CommandChannel(argv, 10.0).send(MESSAGE)
+    assert await owner_channel(argv, 10.0).send(MESSAGE)
     arguments, environment, given = json.loads(out.read_text())
     assert arguments == ["a b", "$HOME; rm -rf /"]
     assert set(environment) <= {"PATH", "HOME", "LANG", "LC_CTYPE"}
@@ -38,7 +43,7 @@ async def test_it_gets_its_arguments_as_written_and_the_message_on_stdin(tmp_pat
 )
 async def test_one_that_fails_or_cannot_be_started_is_a_failure_with_its_words(argv):
     with pytest.raises(ExternalError, match=r"notify\.owner ended with"):
-        await CommandChannel(argv, 10.0).send(MESSAGE)
+        await owner_channel(argv, 10.0).send(MESSAGE)
 
 
 async def test_one_that_hangs_is_ended_with_all_that_it_started(tmp_path):
@@ -46,7 +51,7 @@ async def test_one_that_hangs_is_ended_with_all_that_it_started(tmp_path):
     script = f"sleep 300 & echo $$ $! >{pids}; wait"
     began = time.monotonic()
     with pytest.raises(ExternalError):
-        await CommandChannel(("/bin/sh", "-c", script), 1.0).send(MESSAGE)
+        await owner_channel(("/bin/sh", "-c", script), 1.0).send(MESSAGE)
     assert time.monotonic() - began < 5.0
     deadline = time.monotonic() + 5.0
     for pid in map(int, pids.read_text().split()):
@@ -63,4 +68,4 @@ def runs(pid):
 
 
 async def test_one_that_does_not_read_its_stdin_is_fine():
-    assert await CommandChannel(("/bin/true",), 10.0).send(MESSAGE)
+    assert await owner_channel(("/bin/true",), 10.0).send(MESSAGE)
