@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from _testbed import bed, controller, monitoring, network, nodes, ray_cluster, services, witness_report
@@ -81,6 +82,9 @@ def _add_groups(commands: Any) -> None:
     watch.add_parser("stop-exporter", help="stop a node's exporter").add_argument(
         "node", choices=DEFAULT_NODES, metavar="NODE"
     )
+    start = watch.add_parser("start-alertmanager", help="start an Alertmanager on the head; Prometheus sends it alerts")
+    start.add_argument("file", type=Path, metavar="FILE", help="its configuration")
+    watch.add_parser("stop-alertmanager", help="stop it")
     control = commands.add_parser("controller", help="the controller on the head").add_subparsers(
         dest="action", required=True
     )
@@ -177,6 +181,10 @@ def change_monitoring(settings: Settings, arguments: argparse.Namespace) -> None
             monitoring.down(settings)
         case "stop-prometheus":
             services.stop(settings, settings.head, "prometheus")
+        case "start-alertmanager":
+            monitoring.start_alertmanager(settings, arguments.file)
+        case "stop-alertmanager":
+            monitoring.stop_alertmanager(settings)
         case "stop-exporter":
             services.stop(settings, settings.node(arguments.node), "exporter", signal.SIGKILL)
 

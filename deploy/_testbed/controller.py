@@ -5,6 +5,7 @@ A single-account cluster: controller, SSH and work are the account's that Ray wa
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ __all__ = [
     "socket",
     "start",
     "stop",
+    "webhook_token",
 ]
 
 NAME = "controller"
@@ -105,6 +107,7 @@ def configure(
     for name, value in values.items():
         text = text.replace(name, value)
     rules.write_text(text, encoding="utf-8")
+    _write_token(webhook_token(settings), access.user)
     cluster = directory / "cluster.yaml"
     document = {**_document(settings, access, rules, criu), **(changes or {})}
     # JSON is YAML: no quoting to get wrong.
@@ -190,6 +193,18 @@ def _cli(settings: Settings, arguments: list[str]) -> list[str]:
     return ["env", *variables, COMMAND, *arguments]
 
 
+def webhook_token(settings: Settings) -> Path:
+    """The file with the token of the controller's webhook."""
+    return settings.root / NAME / "webhook.token"
+
+
+def _write_token(file: Path, user: str) -> None:
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(secrets.token_hex(16) + "\n", encoding="ascii")
+    os.chown(file, USERS.get(user, 0), USERS.get(user, 0))
+
+
 def _own_state_dir(directory: Path, user: str) -> None:
     """A directory of the account's own on a node's private disk; others may pass through to the socket."""
     directory.mkdir(exist_ok=True)
@@ -220,6 +235,7 @@ def _document(settings: Settings, access: ray_cluster.Access, rules: Path, criu:
             "state_dir": f"{private}/state",
             "runtime_dir": f"{private}/run",
             "listen": f"{settings.head.ip}:{monitoring.CONTROLLER_PORT}",
+            "webhook_token_file": str(webhook_token(settings)),
         },
         "auto_offload": {"check_interval": "2s", "cooldown": "30s", "rule_files": [str(rules)]},
         **({"protect": {"min_uid": 0}} if access.user == "root" else {}),

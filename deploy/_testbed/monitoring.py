@@ -1,4 +1,4 @@
-"""Monitoring of the test bed: our exporter on every node, a real Prometheus on the head."""
+"""Monitoring of the test bed: our exporter on every node, a real Prometheus on the head, and an Alertmanager."""
 
 import json
 import urllib.error
@@ -11,8 +11,11 @@ from _testbed.files import DEBIAN
 from _testbed.settings import PROJECT, Node, Settings
 from _testbed.shell import say, wait_until
 
-EXPORTER_PORT, PROMETHEUS_PORT, CONTROLLER_PORT = 9777, 9090, 9778
+EXPORTER_PORT, PROMETHEUS_PORT, CONTROLLER_PORT, ALERTMANAGER_PORT = 9777, 9090, 9778, 9093
 INTERVAL_S = 2
+# Debian's Alertmanager reads its templates from /usr/share/prometheus, whatever it is told, and nothing else there.
+_BIND = 'mount --bind "$0" /usr/share && exec "$@"'
+_AMONG_ITS_OWN_FILES = ("unshare", "--mount", "sh", "-c", _BIND, f"{DEBIAN}/usr/share")
 
 
 def url(settings: Settings) -> str:
@@ -34,7 +37,8 @@ def up(settings: Settings, interval: float = INTERVAL_S) -> None:
 
 
 def down(settings: Settings) -> None:
-    """Stop Prometheus and the exporters."""
+    """Stop Alertmanager, Prometheus and the exporters."""
+    stop_alertmanager(settings)
     services.stop(settings, settings.head, "prometheus")
     for node in settings.nodes:
         services.stop(settings, node, "exporter")
@@ -67,6 +71,39 @@ def start_prometheus(settings: Settings, interval: float = INTERVAL_S) -> None:
     services.start(settings, settings.head, "prometheus", command, environment={"GOMAXPROCS": "1"})
 
 
+def start_alertmanager(settings: Settings, configuration: Path) -> None:
+    """Start an Alertmanager on the head, to which Prometheus sends from then on, and wait until it listens.
+
+    Raises MissingRequirementError when it is not installed, TestbedError when it ended at once.
+    """
+    program = DEBIAN / "usr/bin/prometheus-alertmanager"
+    if not program.exists():
+        raise MissingRequirementError(f"{program} is missing: run deploy/setup")
+    command = [
+        *_AMONG_ITS_OWN_FILES,
+        str(program),
+        f"--config.file={configuration}",
+        f"--storage.path={settings.private}/alertmanager",
+        f"--web.listen-address={settings.head.ip}:{ALERTMANAGER_PORT}",
+        "--cluster.listen-address=",  # alone
+        "--log.level=info",
+    ]
+    services.start(settings, settings.head, "alertmanager", command, environment={"GOMAXPROCS": "1"})
+    _await_port(settings, settings.head, "alertmanager", ALERTMANAGER_PORT)
+    targets = [{"targets": [f"{settings.head.ip}:{ALERTMANAGER_PORT}"]}]
+    _alertmanagers(settings).write_text(json.dumps(targets), encoding="utf-8")
+
+
+def stop_alertmanager(settings: Settings) -> None:
+    """Stop it; Prometheus sends nowhere again."""
+    _alertmanagers(settings).unlink(missing_ok=True)
+    services.stop(settings, settings.head, "alertmanager")
+
+
+def _alertmanagers(settings: Settings) -> Path:
+    return settings.root / "prometheus" / "alertmanager.json"
+
+
 def healthy_targets(settings: Settings) -> set[str]:
     """Addresses whose last scrape succeeded."""
     answer = _get(f"{url(settings)}/api/v1/targets?state=active")
@@ -91,7 +128,7 @@ def _await_port(settings: Settings, node: Node, name: str, port: int) -> None:
 
 
 def _configuration(settings: Settings, interval: float) -> str:
-    """Prometheus' configuration; JSON is YAML. Further targets can be added as files while it runs."""
+    """Prometheus' configuration; JSON is YAML. Targets can be added as files while it runs, rules before a reload."""
     directory = settings.root / "prometheus"
     jobs = [
         {"job_name": name, "file_sd_configs": [{"files": [f"{directory}/{name}*.json"], "refresh_interval": "1s"}]}
@@ -101,7 +138,15 @@ def _configuration(settings: Settings, interval: float) -> str:
     return json.dumps(
         {
             "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every},
-            "rule_files": [str(path) for path in sorted((PROJECT / "rules/prometheus").glob("*.yml"))],
+            "rule_files": [
+                *(str(path) for path in sorted((PROJECT / "rules/prometheus").glob("*.yml"))),
+                f"{directory}/rules/*.yml",
+            ],
+            "alerting": {
+                "alertmanagers": [
+                    {"file_sd_configs": [{"files": [str(_alertmanagers(settings))], "refresh_interval": "1s"}]}
+                ]
+            },
             "scrape_configs": jobs,
         },
         indent=2,
