@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import select
 import shutil
 import socket
+import threading
 from pathlib import Path
 
 from ..durable import read_json
@@ -89,9 +91,22 @@ def _serve(criu: str, images: Path, limit_s: float, *, ready: bool) -> None:
             server = image.PageServer(criu, images, Pages(socket=theirs.fileno()))
         if ready:
             say({"ready": True})
+        threading.Thread(target=_end_with, args=(server.descriptor, ours), daemon=True).start()
         _widen(ours)
         splice(ours)
     server.wait(limit_s)
+
+
+def _end_with(server: int, ours: socket.socket) -> None:
+    """When that process ends nobody says or hears anything here any more, whoever else still has the other end.
+
+    A criu that is killed while it looks what the kernel can do leaves a child behind, stopped, with all it had open.
+    """
+    poll = select.poll()
+    poll.register(server, select.POLLIN)
+    poll.poll()
+    with contextlib.suppress(OSError):  # it was closed before
+        ours.shutdown(socket.SHUT_RDWR)
 
 
 def _widen(peer: socket.socket) -> None:

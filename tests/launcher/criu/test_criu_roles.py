@@ -262,6 +262,21 @@ def test_a_way_that_breaks_costs_the_original_nothing(live, end):
     assert not (live.guard_dir / "image").exists()
 
 
+def test_a_page_server_that_is_killed_is_gone_whoever_it_left_behind_with_its_socket(live, tmp_path):
+    """As criu does, killed while it tries with a child of its own what the kernel can do."""
+    left, criu = tmp_path / "left", tmp_path / "criu"
+    criu.write_text(f"#!/bin/sh\nsleep 1000 &\necho $! >{left}\nkill -KILL $$\n")
+    criu.chmod(0o755)
+    live.guard.send(do="pages")
+    live.guard.expect("listening")
+    way = Way(live.bench, live.guard_dir, live.attempt, str(criu))
+    try:
+        assert [way.says(end)["error"] for end in (way.target, way.source)] == ["DUMP_FAILED"] * 2
+    finally:
+        os.kill(int(left.read_text()), signal.SIGKILL)
+    live.counts_on()
+
+
 def test_a_watchdog_that_ends_a_dump_thaws_the_original(bench, eventually):
     """Nobody takes the memory and nobody is in contact: the original does not wait for the dump's own limit."""
     live = Live(bench, eventually)
