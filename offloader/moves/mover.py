@@ -299,10 +299,16 @@ class Mover:
         self._tools.store.create(job, (here, there), move)
         return move
 
+    def _unused_id(self, t: float, pid: int) -> str:
+        """One that was refused at once may be asked for again within the same second."""
+        while self._tools.store.move(move_id(t, pid)) is not None:
+            t += 1.0
+        return move_id(t, pid)
+
     def _move(self, plan: MovePlan, job_id: str, from_epoch: int, to_epoch: int) -> Move:
         now, leader = self._tools.clock.time(), plan.candidate.leader
         return Move(
-            id=move_id(now, leader.pid),
+            id=self._unused_id(now, leader.pid),
             job=job_id,
             from_epoch=from_epoch,
             to_epoch=to_epoch,

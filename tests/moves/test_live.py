@@ -110,7 +110,11 @@ async def test_a_target_without_criu_is_told_and_the_next_strategy_is_taken(worl
     refused = await world.final(await world.mover.start(counting.plan()))
     assert (refused.state, refused.reason) == (MoveState.ROLLED_BACK, Reason.NO_CRIU)
     assert "/nonexistent/criu" in refused.detail
-    fallen = await world.final(await world.mover.start(counting.plan(fallbacks=(StrategyName.RESTART,))))
+    with monkeypatch.context() as within_the_same_second:
+        within_the_same_second.setattr(world.tools.clock, "time", lambda: refused.created_t)
+        again = await world.mover.start(counting.plan(fallbacks=(StrategyName.RESTART,)))
+    assert again.id != refused.id
+    fallen = await world.final(again)
     assert fallen.strategy is StrategyName.RESTART
 
 
