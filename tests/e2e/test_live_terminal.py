@@ -165,12 +165,7 @@ def test_moved_twice_it_is_stopped_continued_resized_and_interrupted_where_it_is
     assert b"size 40 by 120" in desk.shown
     desk.type(b"\x03")
     desk.until(rb"interrupted at gpu2")
-    desk.until(rb"prompt> ")
-    desk.type("echo code-$?\n")
-    desk.until(rb"code-3\r\n")
-    desk.contiguous()
-    over = ended(ready, move)
-    assert (over["job_state"], over["exit_code"]) == ("failed", 3), over
+    exits(desk, ready, move, code=3)
 
 
 def test_home_again_it_ends_with_its_exit_code(ready, desk):
@@ -178,12 +173,7 @@ def test_home_again_it_ends_with_its_exit_code(ready, desk):
     move = moved(desk, ready, "move", str(pid), "--strategy", "live", "-t", "gpu1", to="gpu1")
     moved(desk, ready, "bring", move["id"], to="gpu-master")
     desk.type(b"\x04")
-    desk.until(rb"prompt> ")
-    desk.type("echo code-$?\n")
-    desk.until(rb"code-5\r\n")
-    desk.contiguous()
-    over = ended(ready, move)
-    assert (over["job_state"], over["exit_code"]) == ("failed", 5), over
+    exits(desk, ready, move, code=5)
 
 
 def test_it_stays_connected_over_the_death_of_the_controller_and_a_cut_cable(ready, desk):
@@ -201,11 +191,17 @@ def test_it_stays_connected_over_the_death_of_the_controller_and_a_cut_cable(rea
     desk.says("gpu1")
     desk.type(b"\x03")
     desk.until(rb"interrupted at gpu1")
+    exits(desk, ready, move, code=3)
+
+
+def exits(desk, controlled, move, *, code) -> None:
+    """To the shell and to the controller; everything was shown and read once, in order."""
     desk.until(rb"prompt> ")
     desk.type("echo code-$?\n")
-    desk.until(rb"code-3\r\n")
+    desk.until(b"code-%d\r\n" % code)
     desk.contiguous()
-    assert ended(ready, move)["exit_code"] == 3
+    over = ended(controlled, move)
+    assert (over["job_state"], over["exit_code"]) == ("failed", code), over
 
 
 def ended(controlled, move):
