@@ -217,7 +217,7 @@ def _document(settings: Settings, access: ray_cluster.Access, rules: Path, criu:
     found = criu or (str(ours) if ours.exists() else "")
     private = inside(settings)
     return {
-        "cluster": "testbed",
+        "cluster": monitoring.CLUSTER,
         "nodes": [
             {
                 "name": node.name,

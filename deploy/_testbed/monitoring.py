@@ -13,6 +13,7 @@ from _testbed.shell import say, wait_until
 
 EXPORTER_PORT, PROMETHEUS_PORT, CONTROLLER_PORT, ALERTMANAGER_PORT = 9777, 9090, 9778, 9093
 INTERVAL_S = 2
+CLUSTER = "testbed"
 # Debian's Alertmanager reads its templates from /usr/share/prometheus, whatever it is told, and nothing else there.
 _BIND = 'mount --bind "$0" /usr/share && exec "$@"'
 _AMONG_ITS_OWN_FILES = ("unshare", "--mount", "sh", "-c", _BIND, f"{DEBIAN}/usr/share")
@@ -155,15 +156,14 @@ def _configuration(settings: Settings, interval: float) -> str:
 
 def _write_targets(settings: Settings, directory: Path) -> None:
     exporters = [
-        {"targets": [f"{node.ip}:{EXPORTER_PORT}"], "labels": {"node": node.name, "role": node.role}}
+        {
+            "targets": [f"{node.ip}:{EXPORTER_PORT}"],
+            "labels": {"cluster": CLUSTER, "node": node.name, "role": node.role},
+        }
         for node in settings.nodes
     ]
-    controller = [
-        {
-            "targets": [f"{settings.head.ip}:{CONTROLLER_PORT}"],
-            "labels": {"node": settings.head.name, "role": settings.head.role},
-        }
-    ]
+    # Without a node of its own: its series name those that they tell of.
+    controller = [{"targets": [f"{settings.head.ip}:{CONTROLLER_PORT}"], "labels": {"cluster": CLUSTER}}]
     (directory / "grid-exporter.json").write_text(json.dumps(exporters, indent=2), encoding="utf-8")
     (directory / "grid-offloader.json").write_text(json.dumps(controller, indent=2), encoding="utf-8")
 

@@ -23,7 +23,7 @@ def cluster_group() -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write here.  [default: stdout]")
 @config_option
 def targets(output: Path | None, config: Path | None) -> None:
-    """Print the exporters as a target file for Prometheus (file_sd), with the labels node and role.
+    """Print the exporters as a target file for Prometheus (file_sd), with the labels cluster, node and role.
 
     With --output the file is replaced as a whole, so that Prometheus never reads half of one.
     """

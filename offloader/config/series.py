@@ -13,6 +13,7 @@ from typing import Final
 
 __all__ = [
     "AGE",
+    "CLUSTER_LABEL",
     "CORES",
     "GPUS",
     "GPU_MEMORY_BYTES",
@@ -29,6 +30,9 @@ __all__ = [
     "STALL",
     "UP",
 ]
+
+CLUSTER_LABEL: Final = "cluster"
+"""On every target, for dashboards of several clusters; neither rules nor the controller look at it."""
 
 NODE_LABEL: Final = "node"
 ROLE_LABEL: Final = "role"

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from offloader.config.models import Cluster, Node
-from offloader.config.series import NODE_LABEL, ROLE_LABEL
+from offloader.config.series import CLUSTER_LABEL, NODE_LABEL, ROLE_LABEL
 
 __all__ = ["exporter_target", "targets", "targets_json"]
 
@@ -22,7 +22,7 @@ def targets(cluster: Cluster) -> list[dict[str, Any]]:
     return [
         {
             "targets": [exporter_target(node)],
-            "labels": {**node.labels, NODE_LABEL: node.name, ROLE_LABEL: node.role.value},
+            "labels": {CLUSTER_LABEL: cluster.name, **node.labels, NODE_LABEL: node.name, ROLE_LABEL: node.role.value},
         }
         for node in cluster.nodes
     ]

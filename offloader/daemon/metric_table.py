@@ -45,8 +45,16 @@ def _histogram(name: str, labels: tuple[str, ...], text: str, example: str = "",
     return Declared(f"{PREFIX}{name}", "histogram", unit, labels, text, example)
 
 
+_MOVE: Final = ("move", "pid", "name", "user", "source", "target", "strategy", "automatic", "rule")
+
 _ALL: Final = (
     _gauge("build_info", "none", ("version",), "Always 1: the version of the controller."),
+    _gauge(
+        "page_info",
+        "none",
+        ("page", "url"),
+        "Always 1: where people find the status page (page=status) and Ray's dashboard (page=ray).",
+    ),
     _gauge(
         "ceiling",
         "boolean",
@@ -84,6 +92,36 @@ _ALL: Final = (
         ("state",),
         "Moves by the state of their hand-off.",
         "sum(grid_offloader_moves_in_flight)",
+    ),
+    _gauge(
+        "move_start_timestamp_seconds",
+        "seconds since the epoch",
+        _MOVE,
+        "When a move was planned: of those in flight, and of the newest 50 that ended within the last day.",
+        "time() - grid_offloader_move_start_timestamp_seconds * on (move) group_left (state) grid_offloader_move_state",
+    ),
+    _gauge("move_state", "boolean", ("move", "state"), "1 for the state that such a move is in."),
+    _gauge(
+        "move_end_timestamp_seconds",
+        "seconds since the epoch",
+        (*_MOVE, "outcome"),
+        "When such a move ended.",
+        "count by (outcome) (last_over_time(grid_offloader_move_end_timestamp_seconds[1d]))",
+    ),
+    _gauge(
+        "receipt_downtime_seconds",
+        "seconds",
+        ("move", "kind"),
+        "How long the work stood still; kind is seen, at_most (a bound) or expected (when it was decided).",
+    ),
+    _gauge("receipt_work_lost_seconds", "seconds", ("move", "kind"), "Work that was done again; kind as above."),
+    _gauge("receipt_bytes", "bytes", ("move",), "State of the job that was carried over."),
+    _gauge(
+        "receipt_relief_ratio",
+        "ratio",
+        ("move", "resource", "kind"),
+        "By how much the pressure of its source fell; kind is seen or expected.",
+        'sum by (resource) (grid_offloader_receipt_relief_ratio{kind="seen"})',
     ),
     _gauge("reserved_cores", "cores", ("node",), "Cores of a worker that the ledger holds."),
     _gauge("reserved_memory_bytes", "bytes", ("node",), "Memory of a worker that the ledger holds."),
@@ -128,9 +166,17 @@ _ALL: Final = (
         "jobs",
         "jobs",
         ("state",),
-        "Moved jobs that are not over: running, waiting (to start again), out_of_reach.",
+        "Moved jobs, from when they own the work until they are over: running, waiting (to start again), out_of_reach.",
         'grid_offloader_jobs{state="out_of_reach"} > 0',
     ),
+    _gauge(
+        "job_start_timestamp_seconds",
+        "seconds since the epoch",
+        ("id", "move", "pid", "name", "user", "node", "state", "submission"),
+        "When the present attempt of such a job began; pid is that of its original, move its newest one.",
+        'time() - grid_offloader_job_start_timestamp_seconds{state="running"}',
+    ),
+    _gauge("notices", "jobs", (), "Jobs whose owners were told that they will be moved, and may still object."),
     _gauge(
         "incidents",
         "incidents of the last hour",

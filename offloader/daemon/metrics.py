@@ -10,19 +10,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from offloader.config.models import Cluster
 from offloader.config.series import SHARING_THRESHOLD
 from offloader.daemon import quarantine
 from offloader.daemon.controller import Controller, View
-from offloader.daemon.metric_table import METRICS, PREFIX, Declared
+from offloader.daemon.families import Sample, family, gauge
+from offloader.daemon.metric_table import METRICS, PREFIX
+from offloader.daemon.pages import pages
 from offloader.daemon.problems import Trouble
+from offloader.daemon.work_metrics import placed_jobs, work_metrics
 from offloader.engine.evaluate import relief_for, threshold_for
 from offloader.engine.schema import RulePhase
 from offloader.jobs.store import Step
-from offloader.model import Attempt, Job, JobState, Loss, Mode, Move, MoveState, Receipt, Truth
+from offloader.model import Loss, Mode, Move, MoveState, Receipt, Truth
 
 __all__ = ["Metrics"]
 
@@ -44,8 +47,12 @@ class Metrics:
         self._decisions = self._counter("decisions_total")
         self._moves = self._counter("moves_total")
         self._moves_started = self._counter("moves_started_total")
+        for automatic in (False, True):  # from 0 on: increase() does not see a series' first value
+            self._moves_started.labels(_yes(automatic))
         self._state_seconds = self._histogram("move_state_seconds", _MOVE_BUCKETS)
         self._move_seconds = self._histogram("move_seconds", _MOVE_BUCKETS)
+        for outcome in (state for state in MoveState if state.final):
+            self._move_seconds.labels(outcome.value)
         self._downtime = self._histogram("move_downtime_seconds", _MOVE_BUCKETS)
         self._work_lost = self._histogram("move_work_lost_seconds", _WORK_BUCKETS)
         self._later = self._histogram("later_work_lost_seconds", _WORK_BUCKETS)
@@ -128,7 +135,8 @@ class _Views(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Everything but counters of events."""
-        yield _gauge("build_info", [([version("grid-offloader")], 1)])
+        yield gauge("build_info", [([version("grid-offloader")], 1)])
+        yield gauge("page_info", [([page, url], 1) for page, url in pages(self._controller.setup.cluster).items()])
         yield from self._toggles()
         yield from self._loop()
         yield from _sharing(self._controller.setup.cluster)
@@ -139,13 +147,14 @@ class _Views(Collector):
         if view is not None:
             yield from _rules(view)
             yield from _nodes(view)
+            yield gauge("notices", [([], float(sum(one.open for one in view.state.notices)))])
             yield _corrections(view)
 
     def _toggles(self) -> Iterator[Metric]:
         toggles = self._controller.parts.switches.read()
         modes = [([mode.value], float(mode is toggles.ceiling)) for mode in Mode]
-        yield _gauge("ceiling", modes)
-        yield _gauge("kill_switch", [([], float(toggles.kill_switch))])
+        yield gauge("ceiling", modes)
+        yield gauge("kill_switch", [([], float(toggles.kill_switch))])
 
     def _loop(self) -> Iterator[Metric]:
         trouble, beat = self._trouble(), self._trouble().beat
@@ -153,44 +162,45 @@ class _Views(Collector):
         for name, value in counts.items():
             declared = METRICS[PREFIX + name]
             yield CounterMetricFamily(declared.family, declared.help, value=value)
-        yield _gauge("last_tick_timestamp_seconds", [([], beat.finished_t)])
+        yield gauge("last_tick_timestamp_seconds", [([], beat.finished_t)])
         reloaded = float(trouble.reload_error is None)
-        yield _gauge("config_last_reload_successful", [([], reloaded)])
+        yield gauge("config_last_reload_successful", [([], reloaded)])
         degraded = self._controller.parts.store.degraded or self._controller.journal_error is not None
-        yield _gauge("journal_degraded", [([], float(degraded))])
+        yield gauge("journal_degraded", [([], float(degraded))])
 
     def _limits(self) -> Iterator[Metric]:
         toggles = self._controller.parts.switches.read()
         rules = self._controller.setup.rules
         limits = [([rule.key, rule.resource.value], threshold_for(rule, toggles)) for rule in rules]
-        yield _gauge("threshold_ratio", limits)
+        yield gauge("threshold_ratio", limits)
         reliefs = [([rule.key, rule.resource.value], relief_for(rule, threshold_for(rule, toggles))) for rule in rules]
-        yield _gauge("relief_ratio", reliefs)
+        yield gauge("relief_ratio", reliefs)
 
     def _ledger(self) -> Iterator[Metric]:
         store = self._controller.parts.store
         states = [state for state in MoveState if not state.final]
         active = store.moves(active=True)
         counts = [([state.value], float(sum(move.state is state for move in active))) for state in states]
-        yield _gauge("moves_in_flight", counts)
+        yield gauge("moves_in_flight", counts)
         now = self._controller.parts.clock.time()
         frozen = [now - since for move in active if (since := _frozen_since(move, store.timeline(move.id))) is not None]
-        yield _gauge("frozen_seconds", [([], max([0.0, *frozen]))])
+        yield gauge("frozen_seconds", [([], max([0.0, *frozen]))])
         held = store.reserved()
         cores = [([node], amount.cores) for node, amount in held.items()]
-        yield _gauge("reserved_cores", cores)
+        yield gauge("reserved_cores", cores)
         memory = [([node], float(amount.memory_bytes)) for node, amount in held.items()]
-        yield _gauge("reserved_memory_bytes", memory)
+        yield gauge("reserved_memory_bytes", memory)
 
     def _aftermath(self) -> Iterator[Metric]:
         parts = self._controller.parts
-        states = Counted(_job_state(job, parts.store.attempts(job.id)) for job in parts.store.followed_jobs())
-        yield _gauge("jobs", [([state], float(states[state])) for state in ("running", "waiting", "out_of_reach")])
+        states = Counted(one.state for one in placed_jobs(parts.store))
+        yield gauge("jobs", [([state], float(states[state])) for state in ("running", "waiting", "out_of_reach")])
         counts = parts.incidents.counts()
-        yield _gauge("incidents", [([kind], float(count)) for kind, count in counts.items()])
+        yield gauge("incidents", [([kind], float(count)) for kind, count in counts.items()])
         stored = parts.store.setting(quarantine.SETTING)
         names = quarantine.names_in_force(stored, parts.clock.time())
-        yield _gauge("quarantined", [([], float(len(names)))])
+        yield gauge("quarantined", [([], float(len(names)))])
+        yield from work_metrics(parts.store, parts.clock.time())
 
 
 def _frozen_since(move: Move, steps: Sequence[Step]) -> float | None:
@@ -200,34 +210,28 @@ def _frozen_since(move: Move, steps: Sequence[Step]) -> float | None:
     return next((step.t for step in steps if step.state is MoveState.FROZEN), None)
 
 
-def _job_state(job: Job, attempts: Sequence[Attempt]) -> str:
-    if job.state is JobState.UNKNOWN:
-        return "out_of_reach"
-    return "running" if attempts[-1].node else "waiting"
-
-
 def _rules(view: View) -> Iterator[Metric]:
     states = [
         ([rule, node, phase.value], float(state.phase is phase))
         for (rule, node), state in view.state.rules.items()
         for phase in RulePhase
     ]
-    yield _gauge("rule_state", states)
+    yield gauge("rule_state", states)
     unknown = [
         ([rule, node], float(state.last_truth is Truth.UNKNOWN)) for (rule, node), state in view.state.rules.items()
     ]
-    yield _gauge("rule_unknown", unknown)
+    yield gauge("rule_unknown", unknown)
     values = [
         ([decision.rule, decision.node], decision.value) for decision in view.decisions if decision.value is not None
     ]
-    yield _gauge("rule_value_ratio", values)
+    yield gauge("rule_value_ratio", values)
 
 
 def _nodes(view: View) -> Iterator[Metric]:
     ages = [([node], age) for node, age in view.measured.ages_s.items() if age is not None]
-    yield _gauge("sample_age_seconds", ages)
+    yield gauge("sample_age_seconds", ages)
     ups = [([node.name, node.role.value], float(node.up)) for node in view.snapshot.nodes.values()]
-    yield _gauge("node_up", ups)
+    yield gauge("node_up", ups)
 
 
 def _corrections(view: View) -> Metric:
@@ -235,13 +239,13 @@ def _corrections(view: View) -> Metric:
     known = [(key[0].value, one) for key, one in view.snapshot.corrections.items() if key[1] is None]
     lost = [([name, "work_lost"], one.work_lost) for name, one in known if one.work_lost_samples]
     stop = [([name, "downtime"], one.downtime) for name, one in known if one.downtime_samples]
-    return _gauge("estimate_correction_ratio", [*lost, *stop])
+    return gauge("estimate_correction_ratio", [*lost, *stop])
 
 
 def _sharing(cluster: Cluster) -> Iterator[Metric]:
     """The recording rules for offers compare against these (config/series.py, SHARING_THRESHOLD)."""
     limits = cluster.sharing.thresholds
-    samples: list[tuple[list[str], float | None]] = [
+    samples: list[Sample] = [
         (["cpu", "max_used"], limits.cpu.max_used),
         (["cpu", "min_free"], limits.cpu.min_free),
         (["memory", "max_used"], limits.memory.max_used),
@@ -249,19 +253,7 @@ def _sharing(cluster: Cluster) -> Iterator[Metric]:
         (["gpu", "max_used"], limits.gpu.max_used),
         (["gpu", "min_free"], float(limits.gpu.min_free)),
     ]
-    yield _family(METRICS[SHARING_THRESHOLD], samples)
-
-
-def _gauge(name: str, samples: Iterable[tuple[list[str], float | None]]) -> GaugeMetricFamily:
-    return _family(METRICS[PREFIX + name], samples)
-
-
-def _family(declared: Declared, samples: Iterable[tuple[list[str], float | None]]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(declared.name, declared.help, labels=declared.labels)
-    for values, value in samples:
-        if value is not None:
-            family.add_metric(values, value)
-    return family
+    yield family(METRICS[SHARING_THRESHOLD], samples)
 
 
 def _yes(value: bool) -> str:

@@ -130,8 +130,11 @@ def test_targets_are_a_file_sd_document(run, cluster):
     code, out, _ = run("cluster", "targets", "-c", cluster)
     assert code == 0
     assert json.loads(out) == [
-        {"targets": ["192.0.2.1:9777"], "labels": {"node": "head", "role": "head"}},
-        {"targets": ["[2001:db8::1]:9999"], "labels": {"rack": "r1", "node": "gpu1", "role": "worker"}},
+        {"targets": ["192.0.2.1:9777"], "labels": {"cluster": "lab", "node": "head", "role": "head"}},
+        {
+            "targets": ["[2001:db8::1]:9999"],
+            "labels": {"cluster": "lab", "rack": "r1", "node": "gpu1", "role": "worker"},
+        },
     ]
 
 
