@@ -13,6 +13,7 @@ CRIU = PROJECT / ".cache/criu/criu"
 
 sys.path.insert(0, str(PROJECT / "tests/shared"))  # helpers of tests in several folders
 sys.path.insert(0, str(PROJECT / "deploy"))  # the test bed's helper package is no part of the wheel's packages
+sys.path.insert(0, str(PROJECT / "grafana"))  # neither are the dashboards' packages
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

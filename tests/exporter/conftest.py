@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from fake_nvml import build
 
 HERE = Path(__file__).parent
 FIXTURES = HERE / "fixtures"
@@ -110,12 +111,7 @@ def address(exporter: RunningExporter) -> tuple[str | None, int | None]:
 @pytest.fixture(scope="session")
 def fake_nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with a freshly built fake libnvidia-ml.so.1, for LD_LIBRARY_PATH."""
-    compiler = shutil.which("gcc")
-    if compiler is None:
+    folder = build(tmp_path_factory.mktemp("nvml"))
+    if folder is None:
         pytest.skip("gcc is missing: the fake NVML library cannot be built (apt-get install gcc libc6-dev)")
-    folder = tmp_path_factory.mktemp("nvml")
-    library = folder / "libnvidia-ml.so.1"
-    source = HERE / "gpu" / "fake_nvml.c"
-    flags = ["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1"]
-    subprocess.run([compiler, *flags, "-o", library, source], check=True)
     return folder

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("exporter", "offloader")
-DATA = ("rules", "deploy")
+DATA = ("rules", "grafana", "deploy")
 LEFTOVERS = (  # what people's tools leave in a tree; none of it is in git
     "offloader/__pycache__/model.cpython-311.pyc",
     "deploy/_demo/__pycache__/cli.cpython-311.pyc",
@@ -78,6 +78,7 @@ def test_the_wheel_holds_the_packages_rules_and_deploy_data_and_nothing_that_git
     assert sorted(held - expected) == []
     assert sorted(expected - held) == []
     assert "offloader/_data/rules/offload/default.yml" in held
+    assert "offloader/_data/grafana/dashboards/grid-head.json" in held
     assert "offloader/_data/deploy/testbed" in held
 
 

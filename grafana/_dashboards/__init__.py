@@ -1,0 +1,1 @@
+"""The dashboards as code: `grafana/build` writes them to grafana/dashboards/."""
