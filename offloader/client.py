@@ -170,6 +170,21 @@ class Client:
         """Take a keep back, by its id or pid."""
         return await self._one("POST", f"/v1/keeps/{quote(what, safe='')}/release", body={})
 
+    async def proposals(self) -> list[Document]:
+        """Planned moves that wait for somebody's word (mode approve)."""
+        return await self._many("GET", "/v1/proposals")
+
+    async def approve(self, proposal_id: str) -> Document:
+        """Agree to one: it is decided anew and carried out as proposed, or not at all. `move`: what has begun, or null.
+
+        Needs an admin or its owner; what waits for its owner needs him.
+        """
+        return await self._one("POST", f"/v1/proposals/{quote(proposal_id, safe='')}/approve", body={})
+
+    async def decline(self, proposal_id: str) -> Document:
+        """Say no: the job is not proposed again for a while."""
+        return await self._one("POST", f"/v1/proposals/{quote(proposal_id, safe='')}/decline", body={})
+
     async def logs(self, move_id: str, *, offset: int = 0, follow: bool = False) -> AsyncIterator[bytes]:
         """The moved job's output from byte `offset` on; with `follow` until it ends."""
         query = [("offset", str(offset)), ("follow", "1" if follow else "0")]

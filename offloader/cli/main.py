@@ -36,6 +36,7 @@ COMMANDS: dict[str, Entry] = {
     "attach": Entry("Run", "attach", "attach", "Show the output of a job again, until it ends."),
     "move": Entry("Move", "move", "move", "Move processes to a worker now."),
     "bring": Entry("Move", "bring", "bring", "Bring a moved job home, or on to another worker."),
+    "approve": Entry("Move", "approve", "approve", "Agree to moves that rules ask about, or decline them."),
     "keep": Entry("Move", "keep", "keep", "Keep your jobs here for a while: no rule moves them."),
     "cancel": Entry("Move", "cancel", "cancel", "Roll a move back, or end a job."),
     "auto": Entry("Control", "auto", "auto", "Switch automatic moves on and off, set thresholds."),

@@ -25,12 +25,15 @@ _WORDS = {
 
 def show_mine(document: Document) -> None:
     """Notices first: they can still be objected to."""
-    if not any(document[key] for key in ("notices", "kept", "jobs", "moves")):
+    if not any(document[key] for key in ("notices", "proposals", "kept", "jobs", "moves")):
         render.say(f"nothing happened to jobs of {render.clean(document['user'])}, and nothing is announced")
         return
     if document["notices"]:
         _title("GOING TO BE MOVED")
         screens.show_notices(document["notices"])
+    if document["proposals"]:
+        _title("WAITING FOR AN ANSWER")
+        screens.show_proposals(document["proposals"])
     if document["kept"]:
         _title("KEPT HERE")
         screens.show_keeps(document["kept"])

@@ -10,6 +10,7 @@ from offloader.cli import render
 from offloader.cli.render import Column
 
 __all__ = [
+    "asked_words",
     "ceiling_words",
     "decision_words",
     "job_outcome",
@@ -20,6 +21,7 @@ __all__ = [
     "show_keeps",
     "show_moves",
     "show_notices",
+    "show_proposals",
     "show_rules",
     "state_style",
     "threshold_words",
@@ -191,6 +193,38 @@ def show_notices(notices: Iterable[Document], *, indent: str = "") -> None:
     render.show_table(columns, rows, indent=indent)
 
 
+def show_proposals(proposals: Iterable[Document], *, indent: str = "") -> None:
+    """A line per planned move that waits for somebody's word."""
+    columns = [
+        Column("PID", right=True),
+        Column("WHAT", flex=True),
+        Column("USER", flex=True),
+        Column("TO"),
+        Column("BY"),
+        Column("LOSES", right=True, spare=True),
+        Column("RULE", flex=True, spare=True),
+        Column("WHY ASKED", spare=True),
+        Column("EXPIRES", right=True),
+        Column("TO AGREE"),
+    ]
+    rows = [
+        (
+            str(one["pid"]),
+            one["name"],
+            one["user"],
+            one["target"],
+            one["strategy"],
+            render.seconds(one["loses_s"]) if one["loses_s"] else "-",
+            one["rule"],
+            one["reason"],
+            f"in {render.seconds(max(0.0, one['expires_t'] - time.time()))}",
+            "agreed" if one["approved_by"] is not None else f"grid-offloader approve {one['pid']}",
+        )
+        for one in proposals
+    ]
+    render.show_table(columns, rows, indent=indent)
+
+
 def show_keeps(keeps: Sequence[Document]) -> None:
     """A line per kept job."""
     columns = [
@@ -239,6 +273,14 @@ def outcome_words(move: Document) -> str:
     if move["signal"] is not None:
         return f"signal {move['signal']}"
     return str(move["job_state"] or "") if move["state"] == "done" else ""
+
+
+def asked_words(move: Document) -> str:
+    """Who wanted it."""
+    if not move["automatic"]:
+        return f"uid {move['requested_by']}"
+    agreed = f", uid {move['approved_by']} agreed" if move["approved_by"] is not None else ""
+    return f"rule {move['rule']}{agreed}"
 
 
 def move_words(move: Document) -> str:

@@ -53,6 +53,9 @@ def show(document: Document) -> None:
         _title("RULES")
         screens.show_rules(document["rules"])
     _show_workers(document["workers"])
+    if document["proposals"]:
+        _title("WAITING FOR AN ANSWER")
+        screens.show_proposals(document["proposals"])
     if document["notices"]:
         _title("NOTICES")
         screens.show_notices(document["notices"])
@@ -191,7 +194,7 @@ def show_move(move: Document) -> None:
             ("what", screens.move_words(move)),
             ("job", f"{move['job']}  {move['job_state'] or ''}"),
             ("how", f"{move['strategy']} by {move['backend']}, submission {move['submission_id'] or '-'}"),
-            ("asked by", f"rule {move['rule']}" if move["automatic"] else f"uid {move['requested_by']}"),
+            ("asked by", screens.asked_words(move)),
             ("stopped for", render.seconds(move["downtime_s"])),
             ("result", screens.outcome_words(move) or "-"),
             ("reason", render.clean(f"{move['reason'] or '-'} {move['detail']}")),

@@ -189,6 +189,9 @@ class AutoOffload(Strict):
     unknown_hold_s: Duration = Field(
         60.0, alias="unknown_hold", description="how long missing data holds a pending or firing rule before a reset"
     )
+    approval_s: Duration = Field(
+        900.0, alias="approval", gt=0, description="how long a move that rules ask about waits for an answer"
+    )
     stale_after: Annotated[float, Field(ge=1)] = Field(3.0, description="scrape intervals after which data is stale")
     stale_cap_s: Duration = Field(180.0, alias="stale_cap", gt=0, description="age at which data is stale in any case")
     target_margin: Ratio = Field(0.10, description="how far below its own threshold a target must stay")

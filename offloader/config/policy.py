@@ -50,6 +50,7 @@ def policy(cluster: Cluster, *, own_uid: int | None = None) -> Policy:
         stale_cap_s=auto.stale_cap_s,
         unknown_hold_s=auto.unknown_hold_s,
         initial_cooldown_s=auto.initial_cooldown_s,
+        approval_s=auto.approval_s,
         notice_s=cluster.owners.notice_s,
         notice_stall=cluster.owners.notice_stall,
     )

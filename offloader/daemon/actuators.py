@@ -9,7 +9,7 @@ from typing import Protocol
 from offloader.engine.remedies import REMEDIES
 from offloader.errors import NotFound, Refused
 from offloader.jobs.ids import move_id
-from offloader.model import Attempt, Job, Move, MoveState, Obstacle, Reason
+from offloader.model import Attempt, Job, Mode, Move, MoveState, Obstacle, Reason
 from offloader.moves.failures import STOPPERS, stopped_by
 from offloader.moves.plan import Bring, MovePlan
 from offloader.moves.preflight import Findings
@@ -50,8 +50,8 @@ class Actuator(Protocol):
         False: too late, nothing was done.
         """
 
-    async def disable(self) -> None:
-        """Roll back automatic moves that are not committed."""
+    async def disable(self, ceiling: Mode) -> None:
+        """Roll back automatic moves that are not committed and that this ceiling does not allow."""
 
     async def stop_all(self, detail: str) -> None:
         """The kill-switch: roll back every move that is not committed."""
@@ -95,6 +95,7 @@ class RecordingActuator:
             rule=plan.rule,
             created_t=now,
             updated_t=now,
+            approved_by=plan.approved_by,
         )
 
     async def rehearse(self, plan: MovePlan) -> tuple[MovePlan, Findings]:
@@ -131,7 +132,7 @@ class RecordingActuator:
         _ = move_id, reason, detail, untouched
         return False
 
-    async def disable(self) -> None:
+    async def disable(self, ceiling: Mode) -> None:
         """Nothing runs."""
 
     async def stop_all(self, detail: str) -> None:

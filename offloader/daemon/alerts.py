@@ -189,12 +189,17 @@ class Alerts:
             task.add_done_callback(self._taking_back.discard)
 
     async def _take_back(self, over: Mapping[str, str]) -> None:
-        """Moves of these rules (key → alert) that were hurried, unless their rule fires in its own right by now."""
+        """Moves of these rules (key → alert) that were hurried, unless their rule fires in its own right by now.
+
+        What somebody agreed to stays his.
+        """
         await self._ticker.now()
         parts = self._controller.parts
         for move in parts.store.moves(active=True):
             name = over.get(move.rule or "")
-            if name is None or not move.automatic or not parts.store.fact(move.id, HURRIED):
+            if name is None or not move.automatic or move.approved_by is not None:
+                continue
+            if not parts.store.fact(move.id, HURRIED):
                 continue
             if self._fires_in_its_own_right(move.rule or ""):
                 continue

@@ -14,12 +14,13 @@ from offloader.daemon.keeps import Keeps
 from offloader.daemon.setup import Setup
 from offloader.daemon.snapshot import FROZEN_LOAD, Measured, Observer
 from offloader.daemon.toggles import IN_FORCE, STATE, Switches, thresholds_in_force
+from offloader.engine.approval import answered
 from offloader.engine.evaluate import relief_for, threshold_for
 from offloader.engine.guard import effective_mode
 from offloader.engine.history import moved, started
 from offloader.engine.plan import plan
-from offloader.engine.schema import EngineState, RulePhase
-from offloader.errors import JournalError, Refused
+from offloader.engine.schema import EngineState, Proposal, RulePhase
+from offloader.errors import JournalError, NotFound, Refused
 from offloader.jobs.events import EventKind
 from offloader.jobs.store import Store
 from offloader.model import Candidate, Capacity, Decision, DecisionKind, Mode, Move, Reason, Snapshot, StrategyName
@@ -130,6 +131,31 @@ class Controller:
         self._state = moved(self._state, move, self.parts.clock.time())
         self._keep(STATE, self._state.to_json())
 
+    def proposals(self) -> tuple[Proposal, ...]:
+        """Planned moves that wait for somebody's word, and those that ended a while ago."""
+        return self._state.proposals
+
+    def proposal(self, proposal_id: str) -> Proposal:
+        """The open one of that id. Raises NotFound."""
+        found = next((one for one in self._state.proposals if one.id == proposal_id), None)
+        if found is None or not found.open:
+            ended = f"it ended: {found.outcome}" if found is not None else "it was withdrawn or replaced, or never made"
+            raise NotFound(
+                f"{proposal_id:.60} does not wait for an answer ({ended}): `grid-offloader approve` lists them"
+            )
+        return found
+
+    async def answer(self, proposal_id: str, *, by_uid: int, agreed: bool) -> Proposal:
+        """Somebody says yes or no; the next tick acts on it. Raises NotFound."""
+        async with self._turn:
+            held = self.proposal(proposal_id)
+            if held.approved and agreed:
+                return held
+            now, policy = self.parts.clock.time(), self.setup.policy
+            self._state = answered(self._state, held, policy, by_uid=by_uid, agreed=agreed, now=now)
+            self._keep(STATE, self._state.to_json())
+            return next(one for one in self._state.proposals if one.id == proposal_id)
+
     async def _obey_kill_switch(self) -> None:
         killed = self.parts.switches.read().kill_switch
         if killed and not self._killed:
@@ -147,7 +173,7 @@ class Controller:
         first_look, decided = self._plan(setup, self._snapshot(setup, measured))
         candidates: tuple[Candidate, ...] = ()
         if any(rule.phase in _FIRED for rule in first_look.rules.values()):
-            acting = any(decision.mode is Mode.AUTO for decision in decided)
+            acting = any(decision.mode.allows(Mode.APPROVE) for decision in decided)
             candidates = await self._candidates(setup, share=_ACTING_SHARE if acting else _LOOKING_SHARE)
         else:
             await observer.keep_rates()
@@ -159,6 +185,7 @@ class Controller:
         self._keep_in_force(setup, snapshot)
         self.parts.decisions.phases(before, state, decisions, snapshot.now)
         self.parts.decisions.decided(decisions, snapshot.now)
+        self.parts.decisions.proposed(before, state, snapshot.now)
         return View(setup, snapshot, measured, state, decisions)
 
     async def _candidates(self, setup: Setup, *, share: float) -> tuple[Candidate, ...]:
@@ -192,7 +219,8 @@ class Controller:
             if asked is None:
                 continue
             toggles = self.parts.switches.read()  # somebody may have switched off since the decision
-            acts = decision.kind is DecisionKind.MOVE and toggles.ceiling is Mode.AUTO and not toggles.kill_switch
+            least = Mode.AUTO if decision.approved_by is None else Mode.APPROVE
+            acts = decision.kind is DecisionKind.MOVE and toggles.ceiling.allows(least) and not toggles.kill_switch
             await self._start(decision, asked, view.snapshot, self.parts.acting if acts else self.parts.recording)
 
     async def _start(self, decision: Decision, asked: MovePlan, snapshot: Snapshot, actuator: Actuator) -> None:
@@ -231,6 +259,7 @@ class Controller:
             requested_by=self.setup.policy.own_uid,
             available=snapshot.nodes[target].offer or Capacity(),
             backend=rule.move.backend,
+            approved_by=decision.approved_by,
         )
 
     def _keep_in_force(self, setup: Setup, snapshot: Snapshot) -> None:

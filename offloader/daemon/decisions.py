@@ -6,8 +6,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from offloader.daemon.documents import decision_document
+from offloader.daemon.documents import decision_document, proposal_sentence
 from offloader.daemon.toggles import LAST_DECISION
+from offloader.engine.approval import proposal_changes
 from offloader.engine.schema import EngineState
 from offloader.errors import JournalError
 from offloader.jobs.events import Event, EventKind
@@ -63,6 +64,17 @@ class DecisionLog:
                     )
                 )
                 self._remember(document)
+
+    def proposed(self, before: EngineState, after: EngineState, now: float) -> None:
+        """An event for every proposal that is new, and for those that ended without a move."""
+        made, ended = proposal_changes(before, after)
+        for one in made:
+            self._add(
+                Event(now, EventKind.PROPOSAL, one.id, f"waits for an answer: {proposal_sentence(one)}", one.reason)
+            )
+        for one in ended:
+            if one.outcome is not Reason.ALREADY_MOVING:
+                self._add(Event(now, EventKind.PROPOSAL, one.id, f"{one.id} is withdrawn: {one.outcome}", one.outcome))
 
     def told(self, kind: EventKind, subject: str, message: str, now: float, **more: Any) -> None:
         """Any other event."""

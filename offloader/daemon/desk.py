@@ -7,6 +7,7 @@ from typing import Any
 
 from offloader.daemon.api.caller import Caller, Permissions
 from offloader.daemon.api.control import AutoRequest, KeepRequest, MoveRequest, OutputRequest, RunRequest
+from offloader.daemon.approving import Approving
 from offloader.daemon.controller import Controller
 from offloader.daemon.documents import event_document, move_document
 from offloader.daemon.explaining import Explanations
@@ -47,6 +48,7 @@ class Desk:
         self._trouble = trouble
         self._reload = reload
         self._keeping = Keeping(controller, ticker, permissions)
+        self._approving = Approving(controller, ticker, permissions)
         self._manual = ManualMoves(controller, permissions)
         self._runs = Runs(controller, permissions)
         self._explanations = Explanations(controller, permissions, trouble, ticker.now)
@@ -77,9 +79,9 @@ class Desk:
             try:
                 parts.switches.disable()
             finally:  # also when the journal could not keep it
-                await parts.acting.disable()
+                await parts.acting.disable(Mode.OBSERVE)
         elif ceiling is not None and ceiling is not Mode.AUTO:
-            await parts.acting.disable()
+            await parts.acting.disable(ceiling)
         data = {"by_uid": caller.uid}
         message = f"{caller.name}: {', '.join(words)}"
         parts.decisions.told(EventKind.TOGGLE, "auto", message, parts.clock.time(), data=data)
@@ -136,6 +138,14 @@ class Desk:
     async def release(self, caller: Caller, what: str) -> Document:
         """A keep is taken back."""
         return await self._keeping.release(caller, what)
+
+    async def proposals(self, caller: Caller) -> list[Document]:
+        """What waits for somebody's word."""
+        return self._approving.listed(caller)
+
+    async def answer(self, caller: Caller, proposal_id: str, *, agreed: bool) -> Document:
+        """Somebody's word."""
+        return await self._approving.answer(caller, proposal_id, agreed=agreed)
 
     async def moves(self, caller: Caller, limit: int) -> list[Document]:
         """Newest first."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from offloader.engine.schema import Proposal
 from offloader.jobs.events import Event
 from offloader.jobs.store import Step
 from offloader.model import (
@@ -23,6 +24,7 @@ from offloader.model import (
     NodeView,
     Obstacle,
     Reading,
+    StrategyName,
 )
 
 __all__ = [
@@ -37,6 +39,8 @@ __all__ = [
     "move_document",
     "node_document",
     "obstacle_document",
+    "proposal_document",
+    "proposal_sentence",
     "reading_document",
 ]
 
@@ -152,6 +156,7 @@ def move_document(
         "automatic": move.automatic,
         "rule": move.rule,
         "requested_by": move.requested_by,
+        "approved_by": move.approved_by,
         "created_t": move.created_t,
         "updated_t": move.updated_t,
         "downtime_s": _rounded(move.downtime_s),
@@ -236,6 +241,44 @@ def decision_document(decision: Decision, t: float) -> Document:
         "relieves": {resource.value: ratio for resource, ratio in decision.relieves.items()},
         "considered": [{"pid": pid, "reason": reason.value, "seen": seen} for pid, reason, seen in decision.considered],
     }
+
+
+def proposal_document(proposal: Proposal, *, private: bool) -> Document:
+    """One proposal (docs/api.md)."""
+    return {
+        "id": proposal.id,
+        "pid": proposal.pid,
+        "name": proposal.name,
+        "user": proposal.user,
+        "uid": proposal.uid,
+        "rule": proposal.rule,
+        "target": proposal.target,
+        "strategy": proposal.strategy.value,
+        "fallbacks": [one.value for one in proposal.fallbacks],
+        "value": proposal.value,
+        "threshold": proposal.threshold,
+        "relieves": {resource.value: round(ratio, 4) for resource, ratio in proposal.relieves.items()},
+        "loses_s": round(proposal.age_s, 1) if proposal.strategy is StrategyName.RESTART else 0.0,
+        "reason": proposal.reason.value,
+        "detail": proposal.detail if private else "",
+        "text": proposal_sentence(proposal),
+        "owners_only": proposal.owners_only,
+        "made_t": proposal.made_t,
+        "expires_t": proposal.expires_t,
+        "approved_by": proposal.approved_by,
+        "answered_t": proposal.answered_t,
+        "outcome": proposal.outcome.value if proposal.outcome else None,
+    }
+
+
+def proposal_sentence(proposal: Proposal) -> str:
+    """What would be done and why, for everybody: nothing that was seen of the process."""
+    what = f"move {proposal.name} (pid {proposal.pid}, {proposal.user}) to {proposal.target} by {proposal.strategy}"
+    value = f"reads {proposal.value:.0%}, " if proposal.value is not None else ""
+    relieves = ", ".join(f"{ratio:.0%} {resource}" for resource, ratio in proposal.relieves.items())
+    relief = f"; it would relieve {relieves}" if relieves else ""
+    others = f", else by {' or by '.join(proposal.fallbacks)}" if proposal.fallbacks else ""
+    return f"{what}{others}: {proposal.rule} {value}its threshold is {proposal.threshold:.0%}{relief}"
 
 
 def event_document(event: Event, *, private: bool) -> Document:

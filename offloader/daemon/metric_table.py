@@ -63,6 +63,7 @@ _ALL: Final = (
         'grid_offloader_ceiling{mode="auto"}',
     ),
     _gauge("kill_switch", "boolean", (), "1 while the file `disabled` stops every move."),
+    _gauge("proposals", "moves", (), "Planned moves that wait for somebody to agree (mode approve)."),
     Declared(f"{PREFIX}ticks_total", "counter", "ticks", (), "Ticks that were carried out."),
     Declared(
         f"{PREFIX}ticks_missed_total", "counter", "ticks", (), "Ticks whose time passed while another one still ran."

@@ -155,6 +155,8 @@ class _Views(Collector):
         modes = [([mode.value], float(mode is toggles.ceiling)) for mode in Mode]
         yield gauge("ceiling", modes)
         yield gauge("kill_switch", [([], float(toggles.kill_switch))])
+        waiting = sum(one.open and not one.approved for one in self._controller.proposals())
+        yield gauge("proposals", [([], float(waiting))])
 
     def _loop(self) -> Iterator[Metric]:
         trouble, beat = self._trouble(), self._trouble().beat

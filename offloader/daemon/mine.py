@@ -9,7 +9,7 @@ from offloader.daemon.controller import View
 from offloader.daemon.documents import keep_document, move_document
 from offloader.daemon.move_story import move_sentence
 from offloader.daemon.runs import started_jobs
-from offloader.daemon.status import notice_documents
+from offloader.daemon.status import notice_documents, proposal_documents
 from offloader.jobs.store import Reader
 from offloader.model import AttemptState, Job, JobState, Keep, Move, MoveState
 
@@ -31,6 +31,7 @@ def mine_document(
         "uid": uid,
         "user": user,
         "notices": [one for one in notice_documents(view) if one["uid"] == uid],
+        "proposals": proposal_documents(view, private=True, uid=uid),
         "kept": [keep_document(one) for one in keeps if one.uid == uid],
         "jobs": started_jobs(store, since=now - _RECENT_S, private=True, uid=uid),
         "moves": [_move(move, store) for move in moves[:_SHOWN]],

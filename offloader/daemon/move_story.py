@@ -14,7 +14,8 @@ __all__ = ["move_sentence"]
 def move_sentence(move: Move, job: Job | None) -> str:
     """How it stands or ended, and why."""
     by = f"for rule {move.rule}" if move.automatic else f"because {user_name(move.requested_by)} asked"
-    return f"{_outcome(move, job)} It was started {by}.{_cause(move)}"
+    agreed = f", and {user_name(move.approved_by)} agreed" if move.approved_by is not None else ""
+    return f"{_outcome(move, job)} It was started {by}{agreed}.{_cause(move)}"
 
 
 def _outcome(move: Move, job: Job | None) -> str:

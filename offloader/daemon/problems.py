@@ -56,7 +56,11 @@ def _switched_off(controller: Controller, toggles: Toggles) -> Iterator[Document
     pressed = controller.view and any(
         state.phase in (RulePhase.FIRING, RulePhase.RELIEVING) for state in controller.view.state.rules.values()
     )
-    if pressed and toggles.ceiling is not Mode.AUTO and not toggles.kill_switch:
+    waiting = [one for one in controller.proposals() if one.open and not one.approved]
+    if waiting:
+        many = f"{len(waiting)} planned moves wait" if len(waiting) > 1 else "a planned move waits"
+        yield _problem(Reason.APPROVAL, f"{many} for somebody to agree", "grid-offloader approve")
+    if pressed and not toggles.ceiling.allows(Mode.APPROVE) and not toggles.kill_switch:
         yield _problem(
             Reason.CEILING,
             f"the head is under pressure and nothing may move by itself (ceiling {toggles.ceiling})",

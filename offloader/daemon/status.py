@@ -11,6 +11,7 @@ from offloader.daemon.controller import Controller, View
 from offloader.daemon.documents import (
     move_document,
     node_document,
+    proposal_document,
     reading_document,
     without_private,
 )
@@ -25,7 +26,7 @@ from offloader.engine.schema import RuleState
 from offloader.jobs.store import Store
 from offloader.model import Capacity, Decision, Mode, Move, Reading, Reason, Role, Rule, Toggles
 
-__all__ = ["notice_documents", "rule_documents", "status_document"]
+__all__ = ["notice_documents", "proposal_documents", "rule_documents", "status_document"]
 
 Document = dict[str, Any]
 
@@ -71,6 +72,7 @@ def status_document(
         "rules": rule_documents(view, setup.rules, toggles, setup.policy.head, private=private),
         "next": serving_story(controller, trouble, now, private=private).to_json(),
         "notices": notice_documents(view),
+        "proposals": proposal_documents(view, private=private),
         "workers": _workers(view, store),
         "jobs": started_jobs(store, since=now - _RECENT_S, private=private),
         "moves_in_flight": [_move(store, move, private=private) for move in in_flight],
@@ -99,6 +101,12 @@ def notice_documents(view: View | None) -> list[Document]:
         for one in view.state.notices
         if one.open
     ]
+
+
+def proposal_documents(view: View | None, *, private: bool, uid: int | None = None) -> list[Document]:
+    """What waits for somebody's word. `private`: with what was seen of the jobs; `uid`: of that owner."""
+    found = view.state.proposals if view is not None else ()
+    return [proposal_document(one, private=private) for one in found if one.open and uid in (None, one.uid)]
 
 
 def rule_documents(

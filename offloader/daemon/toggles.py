@@ -93,7 +93,7 @@ class Switches:
         """Asked before every irreversible step of a move: what forbids it now, if anything does. None: of a `run`."""
         if killed(self._file):
             return Reason.KILL_SWITCH, f"the kill-switch {self._file} is there"
-        if move is not None and move.automatic and self._stored.ceiling is not Mode.AUTO:
+        if move is not None and not self._stored.ceiling.allows(move.least_ceiling):
             return Reason.DISABLED, f"the ceiling is {self._stored.ceiling}: automatic moves are off"
         return None
 

@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
+from offloader.engine.approval import proposed
 from offloader.engine.evaluate import stale_after_s
 from offloader.engine.guard import process_limits
 from offloader.engine.notice import under_notice
@@ -12,7 +14,7 @@ from offloader.engine.remedies import obstacle
 from offloader.engine.schema import Target
 from offloader.engine.select import Option, assess, choose
 from offloader.engine.tick import Evaluated, Refusal, Refusals, Tick, declined, need
-from offloader.model import Decision, DecisionKind, Mode, Obstacle, Reason, Resource, Rule
+from offloader.model import Decision, DecisionKind, Mode, NodeView, Obstacle, Reason, Resource, Rule
 
 __all__ = ["choose_for"]
 
@@ -58,17 +60,26 @@ def _options(acting: Sequence[Evaluated], tick: Tick) -> tuple[list[Option], Ref
 
 
 def _pools(options: Sequence[Option], tick: Tick) -> tuple[list[Option], ...]:
-    """In the order in which they are tried: what was announced to its owner, the rest, and what waits for its owner.
+    """In the order in which they are tried.
 
-    The last is only proposed, and only when nothing else is there.
+    What somebody agreed to, what was announced to its owner or proposed, the rest, and what waits for its owner. The
+    last is only proposed, and only when nothing else is there; what was proposed of it comes first.
     """
+    agreed: list[Option] = []
     announced: list[Option] = []
     free: list[Option] = []
+    pending: list[Option] = []
     waiting: list[Option] = []
     for one in options:
-        told = under_notice(one.candidate, tick.state.notices)
-        (waiting if one.waits is not None else announced if told is not None else free).append(one)
-    return announced, free, waiting
+        held = proposed(one.candidate, tick.state.proposals)
+        told = held is not None or under_notice(one.candidate, tick.state.notices) is not None
+        if held is not None and held.approved:
+            agreed.append(one)
+        elif one.waits is not None:
+            (pending if held is not None else waiting).append(one)
+        else:
+            (announced if told else free).append(one)
+    return agreed, announced, free, pending, waiting
 
 
 def _merged(accepted: Sequence[tuple[Rule, Option]], relief: Mapping[Resource, float]) -> Option:
@@ -91,17 +102,29 @@ def _first_with_place(
     while pool:
         option = choose(pool, _needs(acting, tick))
         rule = _leading(option, acting, tick)
-        nodes, reserved, allowed = open_nodes, snapshot.reserved, rule.rule.move.nodes
-        found = place(option.candidate, nodes, reserved, policy, allowed=allowed, stale_after_s=limit)
+        found = _placed(option, rule.rule, open_nodes, tick)
         if isinstance(found, Target):
             return option, found, rule
         if not why_closed:
-            why_closed = _seen(place(option.candidate, closed, reserved, policy, stale_after_s=limit))
+            why_closed = _seen(place(option.candidate, closed, snapshot.reserved, policy, stale_after_s=limit))
         seen = f"{found.seen}; {why_closed}" if open_nodes else why_closed
         for key in option.rules:
             refusals[key].append((option.candidate.leader.pid, Reason.NO_TARGET, seen))
         pool = [one for one in pool if one is not option]
     return None
+
+
+def _placed(option: Option, rule: Rule, nodes: Mapping[str, NodeView], tick: Tick) -> Target | Obstacle:
+    """What was proposed keeps its target while that is possible; what was agreed to has no other."""
+    snapshot, policy = tick.snapshot, tick.policy
+    limit = stale_after_s(policy, snapshot.scrape_interval_s)
+    find = partial(place, option.candidate, nodes, snapshot.reserved, policy, stale_after_s=limit)
+    held, allowed = proposed(option.candidate, tick.state.proposals), rule.move.nodes
+    if held is not None and (not allowed or held.target in allowed):
+        found = find(allowed=(held.target,))
+        if held.approved or isinstance(found, Target):
+            return found
+    return find(allowed=allowed)
 
 
 def _seen(found: Target | Obstacle) -> str:
@@ -169,6 +192,8 @@ def _held_back(one: Evaluated, option: Option, tick: Tick) -> Obstacle | None:
         return option.waits
     if tick.snapshot.toggles.kill_switch:
         return obstacle(Reason.KILL_SWITCH, "the file `disabled` stops every move")
+    if one.mode is Mode.APPROVE:
+        return obstacle(Reason.APPROVAL, "the mode is approve: somebody has to agree")
     if one.mode is not Mode.AUTO:
         ceiling = tick.snapshot.toggles.ceiling
         return obstacle(

@@ -95,7 +95,7 @@ _DATA = frozenset(
     }
 )
 _RULE = frozenset({Reason.RULE_FALSE, Reason.RULE_PENDING})
-_CEILING = frozenset({Reason.CEILING, Reason.KILL_SWITCH})
+_CEILING = frozenset({Reason.CEILING, Reason.KILL_SWITCH, Reason.APPROVAL})
 _TARGETS = frozenset({Reason.NO_TARGET})
 _CANDIDATES = frozenset({Reason.NO_CANDIDATE, Reason.NOT_RESTART_SAFE, Reason.LOSES_TOO_MUCH, Reason.DOES_NOT_PAY})
 _OWNERS = frozenset({Reason.SUPERVISED, Reason.CRON, Reason.SHELL_WAITING, Reason.LISTENER})
@@ -177,11 +177,13 @@ def _ceiling(decision: Decision, snapshot: Snapshot, held_back: Obstacle | None)
     ceiling = snapshot.toggles.ceiling
     if snapshot.toggles.kill_switch:
         return obstacle(Reason.KILL_SWITCH, "the file `disabled` stops every move")
-    if ceiling is not Mode.AUTO:
+    if not ceiling.allows(Mode.APPROVE):
         return obstacle(Reason.CEILING, f"the ceiling is {ceiling}: {_MEANS[ceiling]}")
-    if decision.mode is not Mode.AUTO:
+    if not decision.mode.allows(Mode.APPROVE):
         seen = f"the rule's own mode is {decision.mode}: {_MEANS[decision.mode]}"
         return Obstacle(Reason.CEILING, seen, "change `mode` of the rule in its file, then reload the controller")
+    if held_back is None and decision.reason is Reason.APPROVAL:
+        return obstacle(Reason.APPROVAL, decision.detail)
     return held_back
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from offloader.engine.remedies import obstacle
-from offloader.engine.schema import EngineState, Failure, Notice, identity_key
+from offloader.engine.schema import EngineState, Failure, Notice, Proposal, identity_key
 from offloader.engine.select import ways
 from offloader.model import (
     Candidate,
@@ -58,6 +58,9 @@ def process_limits(candidate: Candidate, state: EngineState, snapshot: Snapshot,
     if told := _recent_notice(candidate, state):
         seen = f"its owner was told {snapshot.now - told.given_t:.0f} s ago ({told.outcome}): no second notice so soon"
         return obstacle(Reason.BUDGET_PROCESS, seen)
+    if said := _declined(candidate, state, snapshot.now - policy.budgets.process_interval_s):
+        seen = f"its move to {said.target} was declined {snapshot.now - (said.ended_t or snapshot.now):.0f} s ago"
+        return obstacle(Reason.DECLINED, seen)
     if why := quarantined(candidate, state, snapshot, policy):
         return obstacle(Reason.QUARANTINED, why)
     return _user_limit(candidate, snapshot.moves, policy)
@@ -129,6 +132,19 @@ def _recent_notice(candidate: Candidate, state: EngineState) -> Notice | None:
     """A notice of this job that has ended and is still remembered."""
     keys = {identity_key(member.identity) for member in candidate.members}
     return next((one for one in state.notices if not one.open and one.process in keys), None)
+
+
+def _declined(candidate: Candidate, state: EngineState, since: float) -> Proposal | None:
+    """What somebody said no to, not long ago, of this job."""
+    keys = {identity_key(member.identity) for member in candidate.members}
+    return next(
+        (
+            one
+            for one in state.proposals
+            if one.outcome is Reason.DECLINED and one.process in keys and (one.ended_t or since) > since
+        ),
+        None,
+    )
 
 
 def _concurrency(node: str, moves: Iterable[Move], policy: Policy) -> Obstacle | None:

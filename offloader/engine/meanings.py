@@ -82,6 +82,8 @@ MEANINGS: Mapping[Reason, str] = {
     Reason.COOLDOWN: "After a move, a failure or a start, rules rest for a while.",
     Reason.LOOK_BACK: "Averages still hold the time before the last move and would make the rule move too much.",
     Reason.NOTICE: "Before a rule moves a job its owner is told, and has a while to object.",
+    Reason.APPROVAL: "Rules ask before they move anything, and nobody has agreed to this move yet.",
+    Reason.DECLINED: "Somebody was asked whether it may move and said no, so no rule moves it for a while.",
     Reason.BUDGET_NODE: "Only so many moves off one node may begin or run at once.",
     Reason.BUDGET_CLUSTER: "Only so many moves may run at once in the cluster.",
     Reason.BUDGET_HOUR: "Only so many moves may begin in an hour.",

@@ -8,6 +8,7 @@ that was announced is kept to while it is possible at all: otherwise owners woul
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from offloader.engine.approval import job_of
 from offloader.engine.schema import EngineState, Notice, RulePhase, identity_key
 from offloader.engine.tick import Evaluated, Tick
 from offloader.model import Candidate, Decision, DecisionKind, Mode, Obstacle, Policy, Reason, Rule, Snapshot
@@ -63,15 +64,16 @@ def heeded(
         if decision.kind is not DecisionKind.MOVE or decision.candidate is None:
             continue
         notice = under_notice(decision.candidate, notices)
+        own = decision.approved_by == decision.candidate.identity.uid  # he was asked, and agreed
         if notice is None:
-            if tick.policy.notice_s <= 0 or _urgent(tick):
+            if tick.policy.notice_s <= 0 or own or _urgent(tick):
                 continue
             notice = _given(decision, decision.candidate, tick)
             notices.append(notice)
         else:
             told = replace(notice, rule=key, target=decision.target or notice.target)
             notices[notices.index(notice)] = notice = told
-        if notice.left_s > 0 and not _urgent(tick):
+        if notice.left_s > 0 and not own and not _urgent(tick):
             seen = f"its owner may object for {notice.left_s:.0f} s more: `grid-offloader keep {notice.pid}`"
             after[key] = replace(decision, kind=DecisionKind.WOULD_MOVE, reason=Reason.NOTICE, detail=seen)
     fired = {one.rule.key: one for one in evaluated if one.verdict.fired}
@@ -126,23 +128,15 @@ def _withdrawn(notice: Notice, fired: Mapping[str, Evaluated], tick: Tick) -> Re
     rule = fired.get(notice.rule)
     if rule is None:
         return Reason.RULE_FALSE
-    if rule.mode is not Mode.AUTO:
+    agreed = any(one.approved and one.process == notice.process for one in tick.state.proposals)
+    if not rule.mode.allows(Mode.APPROVE if agreed else Mode.AUTO):
         return Reason.CEILING
-    job = _job_of(notice, tick.snapshot)
+    job = job_of(notice.process, tick.snapshot)
     if isinstance(job, Obstacle):
         return job.reason
     if tick.snapshot.now > notice.given_t + notice.needs_s + _VALID_S:
         return Reason.TIMEOUT
     return None
-
-
-def _job_of(notice: Notice, snapshot: Snapshot) -> Candidate | Obstacle:
-    """The job as it is now; an obstacle when it is gone, or its owner keeps it."""
-    for candidate in snapshot.candidates:
-        if any(identity_key(member.identity) == notice.process for member in candidate.members):
-            kept = next((one for one in candidate.obstacles if one.reason is Reason.KEPT), None)
-            return kept or candidate
-    return Obstacle(Reason.NOT_SIGNIFICANT, "it ended, or uses too little to matter")
 
 
 def _ended(notice: Notice, reason: Reason, now: float) -> Notice:

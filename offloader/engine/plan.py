@@ -1,14 +1,15 @@
 """One tick: every rule evaluated, one plan over all that fire, one decision a rule.
 
-Rules in mode auto are planned together; the others are planned together as if they might act, so that people see what
-would be done. What is to be moved automatically waits for its owner's notice (notice.py). A decision comes for every
-rule at every tick: whoever shows them drops repetitions.
+Rules in mode auto are planned together, so are those in mode approve, and the others as if they might act, so that
+people see what would be done. What somebody must agree to is proposed (approval.py); what is to be moved waits for its
+owner's notice (notice.py). A decision comes for every rule at every tick: whoever shows them drops repetitions.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from offloader.engine.approval import asked, one_start, standing
 from offloader.engine.choice import choose_for
 from offloader.engine.evaluate import data_problem, evaluate, threshold_for
 from offloader.engine.guard import budget_left, effective_mode
@@ -63,13 +64,17 @@ def plan(
         rules=states,
         failures=still_counted(state, snapshot.now, policy),
         notices=served(state, rules, snapshot, policy),
+        proposals=standing(state, snapshot, policy),
     )
     tick = Tick(after, snapshot, policy, available, coming_relief(snapshot, policy))
     decisions: dict[str, Decision] = {}
-    for acts in (True, False):
-        group = [one for one in evaluated if (one.mode is Mode.AUTO) is acts]
+    for modes in ({Mode.AUTO}, {Mode.APPROVE}, {Mode.OBSERVE, Mode.ADVISE}):
+        group = [one for one in evaluated if one.mode in modes]
         decisions.update(_plan_group(group, tick))
-    notices, decisions = heeded(evaluated, decisions, tick)
+    proposals, decisions = asked(evaluated, decisions, tick)
+    after = replace(after, proposals=proposals)
+    notices, decisions = heeded(evaluated, decisions, replace(tick, state=after))
+    decisions = one_start(decisions)
     return replace(after, notices=notices), tuple(decisions[rule.key] for rule in rules)
 
 

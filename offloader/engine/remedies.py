@@ -76,6 +76,8 @@ REMEDIES: Mapping[Reason, str] = {
     Reason.COOLDOWN: "wait",
     Reason.LOOK_BACK: "wait: averages still hold the time before the last move",
     Reason.NOTICE: "wait: its owner was told and may still object (`owners.notice` in the configuration)",
+    Reason.APPROVAL: "say yes, `grid-offloader approve PID`, or no, `grid-offloader approve --decline PID`",
+    Reason.DECLINED: "wait, or move it by hand: `grid-offloader move PID`",
     Reason.BUDGET_NODE: _BUDGET,
     Reason.BUDGET_CLUSTER: _BUDGET,
     Reason.BUDGET_HOUR: _BUDGET,

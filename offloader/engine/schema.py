@@ -13,7 +13,17 @@ from typing import Any
 from offloader.errors import JournalError
 from offloader.model import Identity, Reason, Resource, StrategyName, Truth
 
-__all__ = ["EngineState", "Failure", "Notice", "RulePhase", "RuleState", "Target", "Verdict", "identity_key"]
+__all__ = [
+    "EngineState",
+    "Failure",
+    "Notice",
+    "Proposal",
+    "RulePhase",
+    "RuleState",
+    "Target",
+    "Verdict",
+    "identity_key",
+]
 
 
 class RulePhase(StrEnum):
@@ -123,6 +133,82 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Proposal:
+    """A planned move that waits for a person's word. engine/approval.py says how one passes.
+
+    `process` is the identity_key of the job's leader. `reason` and `detail` say why a rule may not just do it: APPROVAL
+    (its mode asks), or what is its owner's to decide. `relieves` and `threshold` are ratios. `valid_s` counts from
+    `made_t`, once agreed to, from `answered_t`. `outcome`: why it ended; ALREADY_MOVING is what it proposed.
+    """
+
+    id: str
+    process: str
+    pid: int
+    uid: int
+    user: str
+    name: str
+    age_s: float
+    rule: str
+    target: str
+    strategy: StrategyName
+    fallbacks: tuple[StrategyName, ...]
+    value: float | None
+    threshold: float
+    relieves: Mapping[Resource, float]
+    reason: Reason
+    detail: str
+    made_t: float
+    valid_s: float
+    approved_by: int | None = None
+    answered_t: float | None = None
+    ended_t: float | None = None
+    outcome: Reason | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether what it proposes may still come."""
+        return self.ended_t is None
+
+    @property
+    def approved(self) -> bool:
+        """Whether somebody agreed, and it is still to be done."""
+        return self.open and self.approved_by is not None
+
+    @property
+    def ways(self) -> tuple[StrategyName, ...]:
+        """The strategies that it names, in the order in which they are tried."""
+        return (self.strategy, *self.fallbacks)
+
+    @property
+    def expires_t(self) -> float:
+        """When it lapses."""
+        return (self.made_t if self.answered_t is None else self.answered_t) + self.valid_s
+
+    @property
+    def owners_only(self) -> bool:
+        """Whether nobody but the job's owner (or root) may agree to it."""
+        return self.reason is not Reason.APPROVAL
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dict for the journal."""
+        plain = {name: str(value) if isinstance(value, StrEnum) else value for name, value in asdict(self).items()}
+        relieves = {str(resource): ratio for resource, ratio in self.relieves.items()}
+        return {**plain, "fallbacks": [str(one) for one in self.fallbacks], "relieves": relieves}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Proposal:
+        """Inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
+        converted = {
+            "strategy": StrategyName(data["strategy"]),
+            "fallbacks": tuple(StrategyName(one) for one in data["fallbacks"]),
+            "relieves": {Resource(name): ratio for name, ratio in data["relieves"].items()},
+            "reason": Reason(data["reason"]),
+            "outcome": Reason(data["outcome"]) if data["outcome"] is not None else None,
+        }
+        return cls(**{**data, **converted})
+
+
+@dataclass(frozen=True, slots=True)
 class EngineState:
     """Everything that the engine carries from tick to tick: one document in the journal.
 
@@ -134,6 +220,7 @@ class EngineState:
     failures: tuple[Failure, ...] = ()
     started_t: float | None = None
     notices: tuple[Notice, ...] = ()
+    proposals: tuple[Proposal, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts and lists: rules as {rule key: {node: state}}."""
@@ -146,11 +233,12 @@ class EngineState:
             "failures": [asdict(failure) for failure in self.failures],
             "started_t": self.started_t,
             "notices": [notice.to_json() for notice in self.notices],
+            "proposals": [proposal.to_json() for proposal in self.proposals],
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> EngineState:
-        """Inverse of `to_json`; also of that of versions that gave no notice.
+        """Inverse of `to_json`; also of that of versions that gave no notice or proposed nothing.
 
         Raises:
             JournalError: it is not such a document (a damaged journal, or one of another version).
@@ -163,7 +251,8 @@ class EngineState:
             }
             failures = tuple(Failure(**failure) for failure in data["failures"])
             notices = tuple(Notice.from_json(notice) for notice in data.get("notices", ()))
-            return cls(rules, dict(data["moved_t"]), failures, data["started_t"], notices)
+            proposals = tuple(Proposal.from_json(proposal) for proposal in data.get("proposals", ()))
+            return cls(rules, dict(data["moved_t"]), failures, data["started_t"], notices, proposals)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise JournalError(f"the engine's state in the journal cannot be read: {error!r}") from error
 

@@ -16,6 +16,7 @@ class EventKind(StrEnum):
     """What an event is about; its subject says which one."""
 
     DECISION = "decision"  # subject: rule key
+    PROPOSAL = "proposal"  # subject: id of a planned move that waits for somebody's word
     MOVE = "move"  # subject: move id
     JOB = "job"  # subject: job id
     RULE = "rule"  # subject: rule key

@@ -48,7 +48,7 @@ class DecisionKind(StrEnum):
     """What a decision says about one candidate, or about a rule as a whole."""
 
     MOVE = "move"  # to be done now
-    WOULD_MOVE = "would_move"  # the mode forbids acting: observe records, advise tells, approve asks
+    WOULD_MOVE = "would_move"  # something holds it back: observe records, advise tells, approve asks and waits
     REFUSED = "refused"
 
 
@@ -73,6 +73,7 @@ class Decision:
     expected_loss: float | None = None
     relieves: Mapping[Resource, float] = field(default_factory=dict)
     considered: tuple[tuple[int, Reason, str], ...] = ()  # pid, reason, what was seen: those not chosen
+    approved_by: int | None = None  # uid of whoever agreed to it; None: nobody had to
 
 
 @dataclass(frozen=True, slots=True)

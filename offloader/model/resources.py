@@ -40,6 +40,10 @@ class Mode(StrEnum):
         """The lower one of this mode and the ceiling."""
         return self if self.rank <= ceiling.rank else ceiling
 
+    def allows(self, least: Mode | None) -> bool:
+        """Whether this ceiling is as high as something needs; None needs none."""
+        return least is None or self.rank >= least.rank
+
 
 class Truth(StrEnum):
     """A rule's answer for one node; unknown never moves anything."""

@@ -163,5 +163,6 @@ class Policy:
     stale_cap_s: float = 180.0
     unknown_hold_s: float = 60.0  # how long unknown keeps a pending or firing state before it is reset
     initial_cooldown_s: float = 30.0
+    approval_s: float = 900.0  # how long a move that rules ask about waits for an answer
     notice_s: float = 60.0  # between telling a job's owner and moving it automatically
     notice_stall: float = 0.20  # share of time in which the head waits for memory, above which nobody is waited for

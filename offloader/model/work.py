@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from offloader.model.processes import Identity
 from offloader.model.reasons import Reason
-from offloader.model.resources import StrategyName
+from offloader.model.resources import Mode, StrategyName
 
 __all__ = ["Attempt", "AttemptState", "Completion", "Job", "JobState", "Move", "MoveState"]
 
@@ -110,8 +110,9 @@ class Attempt:
 class Move:
     """The hand-off from one attempt to the next. `id` is what people type: offload_<unix seconds>_<pid>.
 
-    `downtime_s`: how long the work stood still. `bytes_moved` (of the job's state) and `work_lost_s` (done again) are
-    for strategies to say; None: not known, or to be told from the timeline.
+    `approved_by`: uid of whoever agreed to what a rule had planned; None: nobody had to. `downtime_s`: how long the
+    work stood still. `bytes_moved` (of the job's state) and `work_lost_s` (done again) are for strategies to say; None:
+    not known, or to be told from the timeline.
     """
 
     id: str
@@ -135,3 +136,11 @@ class Move:
     downtime_s: float | None = None
     bytes_moved: int | None = None
     work_lost_s: float | None = None
+    approved_by: int | None = None
+
+    @property
+    def least_ceiling(self) -> Mode | None:
+        """The ceiling below which it must not go on; None: a person asked for it, whatever rules may."""
+        if not self.automatic:
+            return None
+        return Mode.AUTO if self.approved_by is None else Mode.APPROVE

@@ -16,6 +16,7 @@ from offloader.model import (
     Completion,
     Job,
     JobState,
+    Mode,
     Move,
     MoveState,
     Reason,
@@ -196,11 +197,11 @@ class Mover:
         handoff = self._handoffs.get(move_id)
         return handoff is not None and handoff.interrupt(reason, detail, untouched=untouched)
 
-    async def disable(self) -> None:
-        """`auto --disable`: automatic moves that have not passed ownership are rolled back."""
+    async def disable(self, ceiling: Mode) -> None:
+        """The ceiling was lowered: moves that it does not allow and that have not passed ownership are rolled back."""
         for handoff in tuple(self._handoffs.values()):
-            if handoff.move.automatic:
-                handoff.interrupt(Reason.DISABLED, "automatic moves were disabled")
+            if not ceiling.allows(handoff.move.least_ceiling):
+                handoff.interrupt(Reason.DISABLED, f"the ceiling is {ceiling}: automatic moves were disabled")
 
     async def stop_all(self, detail: str) -> None:
         """The kill-switch: every move that has not passed ownership is rolled back, manual ones too."""
@@ -323,6 +324,7 @@ class Mover:
             rule=plan.rule,
             created_t=now,
             updated_t=now,
+            approved_by=plan.approved_by,
         )
 
     async def _carry(self, handoff: Handoff, work: Callable[[], Awaitable[Move]]) -> None:

@@ -25,6 +25,7 @@ class MovePlan:
     env: Mapping[str, str] = field(default_factory=dict)  # of `--runtime-env`; added to the job's own environment
     fallbacks: tuple[StrategyName, ...] = ()  # tried in turn where preflight finds something in the way of `strategy`
     capture_state: bool = True  # False: only command, directory, owner and streams travel
+    approved_by: int | None = None  # uid of whoever agreed to what a rule had planned
     stage: bool | None = None  # whether its directory may be copied; None: as the configuration says
 
     @property

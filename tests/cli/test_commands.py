@@ -366,6 +366,70 @@ def test_a_move_that_passes_over_a_keep_says_so(controller, command) -> None:
     assert "your own move passes over that" in ran.err
 
 
+PROPOSAL = {
+    "id": "proposal_1700000000_99",
+    "pid": 99,
+    "name": "fit\x1b[2J",
+    "user": "alice",
+    "uid": 1000,
+    "rule": "head/cpu",
+    "target": "gpu1",
+    "strategy": "restart",
+    "fallbacks": [],
+    "value": 0.93,
+    "threshold": 0.8,
+    "relieves": {"cpu": 0.25},
+    "loses_s": 300.0,
+    "reason": "APPROVAL",
+    "detail": "the mode is approve: somebody has to agree",
+    "text": "move fit (pid 99, alice) to gpu1 by restart: head/cpu reads 93%",
+    "owners_only": False,
+    "made_t": 1.0,
+    "expires_t": 901.0,
+    "approved_by": None,
+    "answered_t": None,
+    "outcome": None,
+}
+
+
+def test_approve_lists_what_waits_with_its_reasons(controller, command) -> None:
+    controller.answers["proposals"] = [PROPOSAL]
+    ran = command("approve")
+    assert ran.code == 0, ran.err
+    for piece in ("99", "gpu1", "restart", "5 min", "APPROVAL", "grid-offloader approve 99", PROPOSAL["text"]):
+        assert piece in ran.out
+    assert "\x1b" not in ran.out
+    assert json.loads(command("approve", "--format", "json").out) == [PROPOSAL]
+    controller.answers["proposals"] = []
+    assert "nothing waits" in command("approve").err
+
+
+@pytest.mark.parametrize("named", ["99", PROPOSAL["id"]])
+@pytest.mark.parametrize(("words", "agreed"), [((), True), (("--decline",), False)])
+def test_approve_answers_by_pid_or_id(controller, command, named, words, agreed) -> None:
+    controller.answers["proposals"] = [PROPOSAL]
+    controller.answers["answer"] = {**PROPOSAL, "move": move_document("planned") if agreed else None, "held": None}
+    ran = command("approve", *words, named)
+    assert ran.code == 0, ran.err
+    assert controller.asked[-1] == ("answer", (PROPOSAL["id"], agreed))
+    assert ("begins" if agreed else "stays") in ran.out
+
+
+def test_approve_says_what_still_holds_it(controller, command) -> None:
+    held = {"reason": "NOTICE", "detail": "its owner may object for 58 s more"}
+    controller.answers["answer"] = {**PROPOSAL, "move": None, "held": held}
+    ran = command("approve", PROPOSAL["id"])
+    assert (ran.code, "NOTICE: its owner may object for 58 s more" in ran.out) == (0, True)
+
+
+def test_approve_of_what_does_not_wait_is_not_found_and_the_others_are_answered(controller, command) -> None:
+    controller.answers["proposals"] = [PROPOSAL]
+    controller.answers["answer"] = {**PROPOSAL, "move": move_document("planned"), "held": None}
+    ran = command("approve", "1", "99")
+    assert (ran.code, "begins" in ran.out) == (6, True)
+    assert command("approve", "--decline").code == 2
+
+
 def test_status_mine_tells_in_words_what_happened_and_what_to_type(controller, command) -> None:
     moved = {
         **move_document("planned", "done"),
@@ -379,6 +443,7 @@ def test_status_mine_tells_in_words_what_happened_and_what_to_type(controller, c
         "uid": 1000,
         "user": "alice",
         "notices": [notice],
+        "proposals": [PROPOSAL],
         "kept": [KEPT],
         "jobs": [],
         "moves": [moved],
@@ -386,13 +451,22 @@ def test_status_mine_tells_in_words_what_happened_and_what_to_type(controller, c
     controller.answers["mine"] = document
     ran = command("status", "--mine")
     assert ran.code == 0, ran.err
-    for piece in ("grid-offloader keep 77", "in 41 s", "It runs there.", "logs -f M", "to bring it back", KEPT["id"]):
+    for piece in (
+        "grid-offloader keep 77",
+        "in 41 s",
+        "grid-offloader approve 99",
+        "It runs there.",
+        "logs -f M",
+        "to bring it back",
+        KEPT["id"],
+    ):
         assert piece in ran.out
     assert "\x1b" not in ran.out
     assert json.loads(command("status", "--mine", "--format", "json").out) == document
 
 
 def test_status_mine_with_nothing_says_so_and_does_not_go_with_a_move(controller, command) -> None:
-    controller.answers["mine"] = {"t": 1.0, "uid": 1, "user": "bob", "notices": [], "kept": [], "jobs": [], "moves": []}
+    nothing = {"notices": [], "proposals": [], "kept": [], "jobs": [], "moves": []}
+    controller.answers["mine"] = {"t": 1.0, "uid": 1, "user": "bob", **nothing}
     assert "nothing happened to jobs of bob" in command("status", "--mine").err
     assert command("status", "offload_1_2", "--mine").code == 2

@@ -105,8 +105,8 @@ class FakeMover(RecordingActuator):
         self.orders.append(f"withdraw {move_id} {reason}: {detail}{' if untouched' if untouched else ''}")
         return not self.too_late
 
-    async def disable(self) -> None:
-        self.orders.append("disable")
+    async def disable(self, ceiling: Mode) -> None:
+        self.orders.append(f"disable {ceiling}")
 
     async def stop_all(self, detail: str) -> None:
         self.orders.append(f"stop_all {detail}")
@@ -168,9 +168,11 @@ class World:
         )
         self.controller = self.make()
         self.ticker = Ticker(self.controller.tick, self.clock, lambda: 5.0)
-        self.desk = Desk(
-            self.controller, _Nudge(self.controller), Permissions(OWN), lambda: Trouble(self.ticker.beat), self._reload
-        )
+        self.desk = self.desk_of(Permissions(OWN))
+
+    def desk_of(self, permissions: Permissions) -> Desk:
+        self.nudge = Nudge(self.controller)
+        return Desk(self.controller, self.nudge, permissions, lambda: Trouble(self.ticker.beat), self._reload)
 
     def make(self) -> Controller:
         keeps = Keeps(self.journal, self.clock.time)
@@ -218,11 +220,16 @@ class World:
         return [event.message for event in self.journal.events() if event.kind is kind]
 
 
-class _Nudge:
+class Nudge:
+    """A tick at once; while `late`, one that does not end in time."""
+
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
+        self.late = False
 
     async def now(self, *, timeout_s: float = 10.0) -> bool:
+        if self.late:
+            return False
         await self._controller.tick()
         return timeout_s > 0
 

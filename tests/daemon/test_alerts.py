@@ -10,7 +10,7 @@ from offloader.errors import JournalError
 from offloader.jobs.events import EventKind
 from offloader.model import Mode, MoveState
 
-from .controller_world import RULE, World, ticks
+from .controller_world import ALICE, RULE, World, ticks
 
 T = 1_699_999_990.0
 SLOW = Alert("HeadIsSlow", "f1", T, firing=True, node="head")
@@ -197,6 +197,18 @@ async def test_resolved_leaves_moves_alone_that_no_alert_hurried(world: World, h
     assert len(hurried.moves) == 1
     world.pressure = 0.1
     hurried.receive(SLOW)
+    hurried.receive(replace(SLOW, firing=False))
+    await hurried.settled()
+    assert world.mover.orders == []
+
+
+async def test_resolved_leaves_moves_alone_that_somebody_agreed_to(world: World, hurried: Hurried) -> None:
+    world.switches.enable(Mode.APPROVE)
+    hurried.receive(SLOW)
+    await ticks(world, world.controller, 1)
+    [asked] = await world.desk.proposals(ALICE)
+    await world.desk.answer(ALICE, asked["id"], agreed=True)
+    assert len(hurried.moves) == 1
     hurried.receive(replace(SLOW, firing=False))
     await hurried.settled()
     assert world.mover.orders == []

@@ -108,13 +108,13 @@ async def test_disabling_rolls_back_even_when_the_journal_is_full(world: World, 
     monkeypatch.setattr(world.journal, "set_setting", full)
     with pytest.raises(JournalError):
         await world.desk.auto(ROOT, AutoRequest(enabled=False))
-    assert world.mover.orders == ["disable"]
+    assert world.mover.orders == ["disable observe"]
     assert world.switches.read().ceiling is Mode.OBSERVE
 
 
 async def test_a_lower_ceiling_rolls_automatic_moves_back_too(world: World) -> None:
     await world.desk.auto(ROOT, AutoRequest(enabled=True, mode=Mode.ADVISE))
-    assert world.mover.orders == ["disable"]
+    assert world.mover.orders == ["disable advise"]
 
 
 async def test_only_admins_switch(world: World) -> None:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from offloader.engine.approval import answered
 from offloader.engine.evaluate import evaluate
 from offloader.engine.place import place
 from offloader.engine.plan import moved, plan, started
@@ -63,7 +64,7 @@ rules_ = st.builds(
     keep_firing_for_s=st.sampled_from([0.0, 20.0]),
     cooldown_s=st.sampled_from([0.0, 30.0, 60.0]),
     look_back_s=st.sampled_from([0.0, 20.0, 60.0]),
-    mode=st.sampled_from([None, None, None, None, Mode.AUTO, Mode.ADVISE]),
+    mode=st.sampled_from([None, None, None, None, Mode.AUTO, Mode.ADVISE, Mode.APPROVE]),
 )
 rule_sets = st.lists(rules_, min_size=1, max_size=3).map(
     lambda found: tuple(replace(one, name=f"r{index}") for index, one in enumerate(found))
@@ -121,7 +122,7 @@ def lines(decisions):
 
 def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its machine's builders are a fixture
     """Ticks with changing data, moves that start, commit and fail, restarts, toggles."""
-    starts, announced = [], []
+    starts, announced, approved = [], [], []
 
     class Engine(RuleBasedStateMachine):
         @initialize(
@@ -133,6 +134,7 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
             self.rules = rules
             self.policy = make.policy(budgets=budgets, notice_s=notice_s)
             self.told_t = {}
+            self.agreed = {}
             self.stall = None
             self.alerted = frozenset()
             self.now = 10_000.0
@@ -150,6 +152,16 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
         @rule(ceiling=modes, kill=st.sampled_from([False, False, False, True]), cpu=st.sampled_from([None, 0.5]))
         def somebody_toggles(self, ceiling, kill, cpu):
             self.toggles = Toggles(ceiling, {} if cpu is None else {Resource.CPU: cpu}, kill)
+
+        @rule(agreed=st.sampled_from([True, True, True, False]), uid=st.sampled_from([0, 1000]))
+        def somebody_answers(self, agreed, uid):
+            """Whoever is asked first; he agrees to that job, that target, those strategies, for a while."""
+            for one in self.state.proposals:
+                if one.open and not one.approved:
+                    self.state = answered(self.state, one, self.policy, by_uid=uid, agreed=agreed, now=self.now)
+                    said = (one.target, one.ways, self.now) if agreed else None
+                    self.agreed[one.pid] = said
+                    return
 
         @rule(stall=st.sampled_from([None, None, None, 0.1, 0.2, 0.3]))
         def memory_is_waited_for(self, stall):
@@ -221,7 +233,9 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
         def pressure_lasts(self, value, ticks, end, kill):
             self.a_move_ends(end)
             self.toggles = replace(self.toggles, kill_switch=kill)
-            for _ in range(ticks):
+            for index in range(ticks):
+                if index % 3 == 2:
+                    self.somebody_answers(agreed=index % 4 > 0, uid=1000 * (index % 2))
                 self.tick({one.key: Reading(HEAD, value, 1.0) for one in self.rules}, 5.0)
 
         @rule(data=st.data(), step=st.sampled_from([5.0, 20.0, 400.0, 700.0, 3700.0]), end=ends)
@@ -269,8 +283,8 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
             state, paused = plan(
                 self.rules, before, replace(snapshot, toggles=replace(self.toggles, ceiling=Mode.OBSERVE)), self.policy
             )
-            assert replace(state, notices=()) == replace(self.state, notices=())
-            assert not any(one.open for one in state.notices)
+            assert replace(state, notices=(), proposals=()) == replace(self.state, notices=(), proposals=())
+            assert not any(one.open for one in (*state.notices, *state.proposals))
             assert all(one.kind is not DecisionKind.MOVE for one in paused)
             assert [(one.candidate, one.target) for one in paused] == [(one.candidate, one.target) for one in decisions]
 
@@ -283,9 +297,10 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
             assert reading.age_s <= 3 * SCRAPE_S
             assert decision.value == reading.value >= decision.relief
             # never above the ceiling
-            assert self.toggles.ceiling is Mode.AUTO
+            least = Mode.AUTO if decision.approved_by is None else Mode.APPROVE
+            assert self.toggles.ceiling.allows(least)
             assert not self.toggles.kill_switch
-            assert rule_.mode in (None, Mode.AUTO)
+            assert rule_.mode is None or rule_.mode.allows(least)
             # never within a cooldown
             assert self.now >= self.started_t + self.policy.initial_cooldown_s
             if self.last_end_t is not None:
@@ -300,19 +315,28 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
                 if (one.process, one.given_t) not in known:
                     assert one.given_t == self.now
                     assert self.now - self.told_t.get(one.pid, -1e9) >= self.policy.budgets.process_interval_s
-                    assert self.toggles.ceiling is Mode.AUTO
+                    agreed = self.agreed.get(one.pid) is not None
+                    assert self.toggles.ceiling.allows(Mode.APPROVE if agreed else Mode.AUTO)
                     assert not self.toggles.kill_switch
                     self.told_t[one.pid] = self.now
 
         def check_candidate(self, decision):
             chosen = decision.candidate
-            if self.policy.notice_s and (self.stall or 0.0) <= self.policy.notice_stall:
+            own = decision.approved_by == chosen.identity.uid
+            if self.policy.notice_s and not own and (self.stall or 0.0) <= self.policy.notice_stall:
                 assert self.now - self.told_t[chosen.leader.pid] >= self.policy.notice_s
                 announced.append(chosen.leader.pid)
             assert chosen in self.jobs
             assert chosen.movable
-            assert not chosen.owner_only
-            assert chosen.restart_safe
+            if decision.approved_by is None:
+                assert not chosen.owner_only
+                assert chosen.restart_safe
+            else:
+                target, ways, agreed_t = self.agreed[chosen.leader.pid]
+                assert (decision.target, decision.strategy in ways) == (target, True)
+                assert set(decision.fallbacks) <= set(ways)
+                assert self.now <= agreed_t + self.policy.notice_s + 300
+                approved.append(chosen.leader.pid)
             assert chosen.age_s >= 60
             same = [one for one in self.moves if one.identity == chosen.identity]
             assert all(one.state.final and one.updated_t <= self.now - 600 for one in same)
@@ -355,9 +379,10 @@ def test_nothing_ever_moves_but_within_every_bound(make):  # noqa: C901 - its ma
     # What a seed draws depends on the modules that other tests have loaded (Hypothesis takes constants from them).
     for number in range(SEEDS):
         run_state_machine_as_test(seed(number)(Engine), settings=SEQUENCES)
-        if len(starts) > 40 and len(announced) > 10:
+        if len(starts) > 40 and len(announced) > 10 and len(approved) > 10:
             return
-    pytest.fail(f"{len(starts)} moves, {len(announced)} of them announced: too few to prove anything")
+    told = f"{len(announced)} of them announced, {len(approved)} agreed to"
+    pytest.fail(f"{len(starts)} moves, {told}: too few to prove anything")
 
 
 @QUICK

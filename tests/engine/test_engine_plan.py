@@ -39,11 +39,14 @@ def test_a_firing_rule_moves_the_job_to_the_worker(make):
     assert (decision.value, decision.threshold, decision.relief) == (0.9, 0.8, 0.65)
 
 
-@pytest.mark.parametrize("ceiling", [Mode.OBSERVE, Mode.ADVISE, Mode.APPROVE])
-def test_below_auto_the_same_is_shown_and_nothing_moved(make, ceiling):
+@pytest.mark.parametrize(
+    ("ceiling", "reason"),
+    [(Mode.OBSERVE, Reason.CEILING), (Mode.ADVISE, Reason.CEILING), (Mode.APPROVE, Reason.APPROVAL)],
+)
+def test_below_auto_the_same_is_shown_and_nothing_moved(make, ceiling, reason):
     (auto,) = decide(make)
     (shown,) = decide(make, toggles=Toggles(ceiling=ceiling))
-    assert (shown.kind, shown.reason, shown.mode) == (WOULD, Reason.CEILING, ceiling)
+    assert (shown.kind, shown.reason, shown.mode) == (WOULD, reason, ceiling)
     assert (shown.candidate, shown.target, shown.expected_loss) == (auto.candidate, auto.target, auto.expected_loss)
 
 

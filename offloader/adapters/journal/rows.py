@@ -145,6 +145,7 @@ def move_row(value: Move) -> Columns:
         "downtime_s": value.downtime_s,
         "bytes_moved": value.bytes_moved,
         "work_lost_s": value.work_lost_s,
+        "approved_by": value.approved_by,
         "final": int(value.state.final),
     }
 
@@ -180,6 +181,7 @@ def move(row: sqlite3.Row) -> Move:
         downtime_s=row["downtime_s"],
         bytes_moved=row["bytes_moved"],
         work_lost_s=row["work_lost_s"],
+        approved_by=row["approved_by"],
     )
 
 

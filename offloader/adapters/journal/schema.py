@@ -77,6 +77,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX receipts_t ON receipts (t)",
         "CREATE INDEX facts_decided ON facts (move) WHERE key = 'decided'",
     ),
+    ("ALTER TABLE moves ADD COLUMN approved_by INTEGER",),  # who agreed to what a rule had planned
 )
 
 

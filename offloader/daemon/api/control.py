@@ -95,6 +95,12 @@ class Control(Protocol):
     async def release(self, caller: Caller, what: str) -> Document:
         """Take a keep back, by its id or pid."""
 
+    async def proposals(self, caller: Caller) -> list[Document]:
+        """Planned moves that wait for somebody's word."""
+
+    async def answer(self, caller: Caller, proposal_id: str, *, agreed: bool) -> Document:
+        """Agree to one, or say no."""
+
     async def moves(self, caller: Caller, limit: int) -> list[Document]:
         """Moves, newest first."""
 

@@ -89,6 +89,9 @@ def control_app(control: Control) -> web.Application:
             web.post("/v1/keeps", _keep),
             web.get("/v1/keeps", _keeps),
             web.post("/v1/keeps/{id}/release", _release),
+            web.get("/v1/proposals", _proposals),
+            web.post("/v1/proposals/{id}/approve", _approve),
+            web.post("/v1/proposals/{id}/decline", _decline),
             web.get("/v1/rules", _rules),
             web.get("/v1/events", _events),
             web.post("/v1/reload", _reload),
@@ -222,6 +225,25 @@ async def _keeps(request: web.Request) -> web.StreamResponse:
 async def _release(request: web.Request) -> web.StreamResponse:
     parse_body(await request.read(), {})
     return answer(await _to_its_end(request, _control(request).release(_caller(request), request.match_info["id"])))
+
+
+async def _proposals(request: web.Request) -> web.StreamResponse:
+    parse_query(request.query.items(), {})
+    return answer(await _control(request).proposals(_caller(request)))
+
+
+async def _approve(request: web.Request) -> web.StreamResponse:
+    return await _answered(request, agreed=True)
+
+
+async def _decline(request: web.Request) -> web.StreamResponse:
+    return await _answered(request, agreed=False)
+
+
+async def _answered(request: web.Request, *, agreed: bool) -> web.StreamResponse:
+    parse_body(await request.read(), {})
+    answering = _control(request).answer(_caller(request), request.match_info["id"], agreed=agreed)
+    return answer(await _to_its_end(request, answering))
 
 
 async def _rules(request: web.Request) -> web.StreamResponse:
