@@ -65,6 +65,7 @@ NEEDS = {
         lambda: os.geteuid() == 0 and CRIU.exists(),
         "needs root and CRIU: run deploy/criu, which says what is wrong",
     ),
+    "chromium": (lambda: importlib.import_module("chromium").program() is not None, "needs Chromium: run deploy/setup"),
     "root": (lambda: os.geteuid() == 0, "needs root"),
     "ray": (lambda: importlib.util.find_spec("ray") is not None, "needs Ray: pip install grid-offloader[ray]"),
     "promtool": (PROMTOOL.exists, "needs promtool: run deploy/setup"),

@@ -157,7 +157,10 @@ class Controller(Strict):
         default_factory=lambda data: data.get("runtime_dir", places.runtime_dir()) / SOCKET_NAME,
         description=f"the control socket; default: {SOCKET_NAME} in `runtime_dir`",
     )
-    listen: ListenAddress = Field("127.0.0.1:9778", description="HOST:PORT for /metrics, health, webhook")
+    listen: ListenAddress = Field("127.0.0.1:9778", description="HOST:PORT for /metrics, health, status page, webhook")
+    host_names: tuple[NonEmpty, ...] = Field(
+        (), description="further names under which browsers reach `listen` (of a proxy, say), besides the head's own"
+    )
     history_s: Duration = Field(
         90 * 86400.0, alias="history", gt=0, description="how long jobs that are over stay in the journal, with their "
         "moves; those whose end is still to come stay in any case"

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 from importlib.metadata import version
 from pathlib import Path
 
+from offloader.config.models import Cluster
 from offloader.config.secrets import read_secret
+from offloader.daemon.api.gate import Gate
 from offloader.daemon.api.public import public_app
 from offloader.daemon.api.routes import control_app
 from offloader.daemon.api.server import Server
@@ -80,10 +83,17 @@ async def _listen(server: Server, assembled: Assembled, token: str | None) -> No
         webhook=assembled.alerts,
         metrics=assembled.metrics.exposition,
         ready=lambda: _missing(assembled),
-        token=token,
+        gate=Gate(token, _names(assembled.setup.cluster)),
     )
     bound = await server.listen_tcp(app, host.strip("[]"), int(port))
     log.info("listening", extra={"socket": section.socket, "tcp": f"{host}:{bound}"})
+
+
+def _names(cluster: Cluster) -> frozenset[str]:
+    """By which names browsers may call us."""
+    head, listen = cluster.head, cluster.controller.listen.rpartition(":")[0]
+    names = ("localhost", socket.gethostname(), listen, head.name, head.address, *head.aliases)
+    return frozenset(name.lower() for name in (*names, *cluster.controller.host_names))
 
 
 def _missing(assembled: Assembled) -> str | None:

@@ -306,7 +306,7 @@ def test_actions_over_tcp_are_closed_without_a_token(daemon) -> None:
     daemon.start()
     status, body = http(daemon, "/-/reload", "POST")
     assert (status, json.loads(body)["error"]["code"]) == (403, "not_permitted")
-    assert http(daemon, "/v1/status")[0] == 404
+    assert http(daemon, "/v1/status")[0] == 403
 
 
 def test_term_ends_it_cleanly_and_an_interrupt_too(daemon) -> None:

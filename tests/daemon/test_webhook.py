@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from offloader.daemon.api.gate import Gate
 from offloader.daemon.api.public import public_app
 from offloader.daemon.api.server import Server
 from offloader.errors import JournalError
@@ -68,7 +69,7 @@ class Endpoint:
 
 async def serve(token: str | None) -> tuple[Server, Endpoint]:
     webhook, server = FakeWebhook(), Server()
-    app = public_app(None, webhook=webhook, metrics=lambda: b"", ready=lambda: None, token=token)
+    app = public_app(None, webhook=webhook, metrics=lambda: b"", ready=lambda: None, gate=Gate(token))
     return server, Endpoint(await server.listen_tcp(app, "127.0.0.1", 0), webhook)
 
 

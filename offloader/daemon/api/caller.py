@@ -17,17 +17,18 @@ _GROUPS_BYTES = 1024  # the most that socket.getsockopt gives: 256 groups
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Credentials of the connected process, fixed when it connected."""
+    """Credentials of the connected process, fixed when it connected. `via`: how he is known, if not by those."""
 
     pid: int
     uid: int
     gid: int
     groups: frozenset[int]
+    via: str = ""
 
     @property
     def name(self) -> str:
         """The user's name, for events and logs; the number where it has none."""
-        return user_name(self.uid)
+        return f"{user_name(self.uid)} ({self.via})" if self.via else user_name(self.uid)
 
 
 @dataclass(frozen=True, slots=True)

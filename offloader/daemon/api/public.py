@@ -1,8 +1,7 @@
-"""The TCP listener: what Prometheus and health checks ask for without a token; with one, Alertmanager and reloads."""
+"""The TCP listener: metrics and health for all; with the token also the status page, Alertmanager and reloads."""
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable
 from typing import Protocol
 
@@ -11,8 +10,10 @@ from aiohttp import web
 from offloader.daemon.api.alert_body import Notification, parse_notification
 from offloader.daemon.api.answers import BODY_LIMIT, answer, errors_as_documents
 from offloader.daemon.api.control import Control
-from offloader.errors import NotAuthenticated, NotPermitted, UsageError
-from offloader.model import Reason
+from offloader.daemon.api.gate import Gate
+from offloader.daemon.api.page_files import page_routes
+from offloader.daemon.api.routes import remote_app
+from offloader.errors import NotPermitted, UsageError
 
 __all__ = ["METRICS_TYPE", "Webhook", "public_app"]
 
@@ -35,16 +36,16 @@ def public_app(
     webhook: Webhook,
     metrics: Callable[[], bytes],
     ready: Callable[[], str | None],
-    token: str | None,
+    gate: Gate,
 ) -> web.Application:
     """The application that is served on TCP.
 
     Args:
-        control: for reloading.
+        control: for the page, its actions, and reloading.
         webhook: takes what Alertmanager delivers.
         metrics: the exposition, text format 0.0.4.
         ready: None when decisions can be made, else the sentence that says what is missing.
-        token: bearer token of actions; None: there are no actions on this listener.
+        gate: who may see and act.
     """
 
     async def show_metrics(_: web.Request) -> web.Response:
@@ -58,12 +59,12 @@ def public_app(
         return web.Response(text=f"{missing}\n", status=503) if missing else web.Response(text="ready\n")
 
     async def reload(request: web.Request) -> web.Response:
-        _check_token(request, token)
+        gate.check(request)
         return answer(await control.reload(by=f"token from {request.remote}"))
 
     async def alerts(request: web.Request) -> web.Response:
         try:
-            _check_token(request, token)
+            gate.check(request)
             notification = parse_notification(await request.read())
         except NotPermitted:
             webhook.refused("unauthorized")
@@ -81,16 +82,8 @@ def public_app(
             web.get("/-/ready", is_ready),
             web.post("/-/reload", reload),
             web.post("/api/v1/alerts", alerts),
+            *page_routes(gate),
         ]
     )
+    app.add_subapp("/v1/", remote_app(control, gate))
     return app
-
-
-def _check_token(request: web.Request, token: str | None) -> None:
-    if token is None:
-        raise NotPermitted(
-            Reason.NOT_YOURS, "this listener takes no actions: no token is configured; send SIGHUP or use the socket"
-        )
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
-        raise NotAuthenticated(Reason.NOT_YOURS, "missing or wrong bearer token")

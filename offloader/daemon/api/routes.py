@@ -1,4 +1,4 @@
-"""The routes of the unix socket: check what was sent, call the controller, answer."""
+"""The routes of the unix socket and of the status page: check what was sent, call the controller, answer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from offloader.daemon.api.answers import BODY_LIMIT, answer, errors_as_documents
 from offloader.daemon.api.body import (
@@ -24,18 +25,22 @@ from offloader.daemon.api.body import (
 )
 from offloader.daemon.api.caller import Caller, caller_of
 from offloader.daemon.api.control import AutoRequest, Control, KeepRequest, MoveRequest, OutputRequest
+from offloader.daemon.api.gate import Gate
 from offloader.daemon.api.run_body import RUN_BODY_LIMIT, parse_run
+from offloader.daemon.api.stream import Feed
 from offloader.errors import OffloaderError, UsageError
 from offloader.model import Mode, Resource, StrategyName
 
-__all__ = ["control_app"]
+__all__ = ["control_app", "remote_app"]
 
 T = TypeVar("T")
 
 _PID_MAX = 2**22  # PID_MAX_LIMIT, include/linux/threads.h
 _LIMIT_MAX = 1000
 _LONGEST_S = 10 * 365 * 86400
+_NEWEST = 20
 _CONTROL = web.AppKey("control", Control)
+_GATE = web.AppKey("gate", Gate)
 _ACTIONS = web.AppKey("actions", set[asyncio.Task[Any]])
 
 _AUTO = {
@@ -65,9 +70,7 @@ _EVENTS = {"after": Field(whole(0), default=0), "limit": Field(whole(1, _LIMIT_M
 
 def control_app(control: Control) -> web.Application:
     """The application that is served on the unix socket."""
-    app = web.Application(middlewares=[errors_as_documents], client_max_size=BODY_LIMIT)
-    app[_CONTROL] = control
-    app[_ACTIONS] = set()
+    app = _app(control, errors_as_documents)
     app.add_routes(
         [
             web.get("/v1/status", _status),
@@ -97,6 +100,44 @@ def control_app(control: Control) -> web.Application:
             web.post("/v1/reload", _reload),
         ]
     )
+    return app
+
+
+def remote_app(control: Control, gate: Gate) -> web.Application:
+    """The part of it that is served on TCP below /v1, to whoever holds the token: what the status page needs."""
+    app = _app(control, gate.known(), gate.authorized())
+    app[_GATE] = gate
+    app.add_routes(
+        [
+            web.get("/status", _status),
+            web.post("/auto", _auto),
+            web.get("/scan", _scan),
+            web.post("/moves", _move),
+            web.get("/moves", _moves),
+            web.get("/moves/{id}", _show),
+            web.post("/moves/{id}/cancel", _cancel),
+            web.get("/proposals", _proposals),
+            web.post("/proposals/{id}/approve", _approve),
+            web.post("/proposals/{id}/decline", _decline),
+            web.get("/rules", _rules),
+            web.get("/events", _events),
+        ]
+    )
+    caller = gate.caller()
+
+    async def shown() -> dict[str, Any]:
+        return {"status": await control.status(caller), "events": await control.events(caller, 0, _NEWEST)}
+
+    feed = Feed(shown)
+    app.router.add_get("/stream", feed.serve)
+    app.on_shutdown.append(feed.close)
+    return app
+
+
+def _app(control: Control, *middlewares: Middleware) -> web.Application:
+    app = web.Application(middlewares=middlewares, client_max_size=BODY_LIMIT)
+    app[_CONTROL] = control
+    app[_ACTIONS] = set()
     return app
 
 
@@ -268,6 +309,9 @@ def _control(request: web.Request) -> Control:
 
 
 def _caller(request: web.Request) -> Caller:
+    gate = request.app.get(_GATE)
+    if gate is not None:
+        return gate.caller()
     connection = request.get_extra_info("socket")
     if connection is None:
         raise OffloaderError("the connection is gone")
