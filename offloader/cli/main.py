@@ -28,6 +28,7 @@ class Entry(NamedTuple):
 
 COMMANDS: dict[str, Entry] = {
     "status": Entry("Look", "status", "status", "The one screen: mode, pressure, what happens next or why not."),
+    "watch": Entry("Look", "watch", "watch", "Open Grafana or the status page; or a summary that refreshes."),
     "scan": Entry("Look", "scan", "scan", "Which processes could be moved, where to, and why the others could not."),
     "why": Entry("Look", "why", "why", "Why something, nothing, or one process is moved, and what mends that."),
     "logs": Entry("Look", "logs", "logs", "The output of a job that was moved, or started by run."),

@@ -45,6 +45,7 @@ __all__ = [
     "Controller",
     "CpuSharing",
     "GpuSharing",
+    "Grafana",
     "MemorySharing",
     "Node",
     "Notify",
@@ -296,6 +297,14 @@ class Owners(Strict):
     keep_max_s: Duration = Field(30 * 86400.0, alias="keep_max", gt=0, description="how long it may hold at most")
 
 
+class Grafana(Strict):
+    """Where people look at dashboards."""
+
+    url: Url | None = Field(
+        None, description="what `grid-offloader watch` opens; default: the controller's own status page"
+    )
+
+
 class Notify(Strict):
     """How owners are told what happened to their jobs, and administrators that the controller is blind."""
 
@@ -354,6 +363,7 @@ class Cluster(Strict):
     staging: StagingSection = StagingSection()
     owners: Owners = Owners()
     notify: Notify = Notify()
+    grafana: Grafana = Grafana()
 
     @property
     def head(self) -> Node:

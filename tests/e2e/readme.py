@@ -30,6 +30,7 @@ LOGS, CANCEL = "grid-offloader logs -f offload_1764000000_4242", "grid-offloader
 RUN = "grid-offloader run -- python3 train.py"
 AUTO = (
     "grid-offloader auto --enable --mode advise",
+    "grid-offloader approve",
     "grid-offloader auto --enable --threshold cpu=80 --threshold memory=65",
     "grid-offloader auto --status",
     "grid-offloader auto --disable",
