@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 FACT = "respawned"
 _ENDED_BY_US = (MoveState.OWNED, MoveState.ROLLING_BACK)
+_SURE_S = 1.0
+"""One of ours that is being ended has lost its mark already, and is gone by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,10 @@ async def _look(tools: Tools, move: Move) -> float:
         since_s = tools.clock.time() - began
         if since_s > tools.timings.respawn_s:
             return 0.0
-        found = await tools.newcomers(job.uid, since_s)
-        home = {one.pid for one in tools.store.attempts(move.job) if one.epoch > 0 and one.node == move.source}
-        again = next((one for one in found if one.pid not in home and _same(one, origin, job.uid)), None)
+        again = await _again(tools, move, origin, job.uid, since_s)
+        if again is not None:
+            await tools.clock.sleep(_SURE_S)
+            again = await _again(tools, move, origin, job.uid, since_s + _SURE_S)
         if again is None:
             return tools.timings.respawn_s - since_s
         tools.store.set_fact(move.id, FACT, again.pid)
@@ -83,6 +86,13 @@ async def _look(tools: Tools, move: Move) -> float:
     log.warning("%s", words)
     tools.on_incident(Incident(IncidentKind.RESPAWNED, job.id, move.id, words, origin.name))
     return 0.0
+
+
+async def _again(tools: Tools, move: Move, origin: Origin, uid: int, within_s: float) -> Newcomer | None:
+    """Whoever runs the original's command there, and is not its job."""
+    found = await tools.newcomers(uid, within_s)
+    home = {one.pid for one in tools.store.attempts(move.job) if one.epoch > 0 and one.node == move.source}
+    return next((one for one in found if one.pid not in home and _same(one, origin, uid)), None)
 
 
 def _began(tools: Tools, move: Move) -> float | None:

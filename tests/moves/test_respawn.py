@@ -94,6 +94,20 @@ async def test_others_are_not(other):
     assert {uid for uid, _ in head.looks} == {1000}
 
 
+async def test_one_that_is_gone_at_a_second_look_is_none():
+    """It was ours, being ended: without its memory a process has no environment, and so no mark."""
+    head = Head(newcomer())
+
+    async def ends(seconds):
+        head.now += seconds
+        head.found = ()
+
+    head.sleep = ends
+    await watch(head, MOVE)
+    assert head.incidents == []
+    assert head.now >= 70.0
+
+
 async def test_the_job_itself_back_at_its_source_is_none():
     head = Head(newcomer())
     head.held = (Attempt("J", 2, "head", "local", None, 9, AttemptState.RUNNING, 11.0),)
