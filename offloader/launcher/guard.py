@@ -83,17 +83,17 @@ class Guard:
                 # Ownership may have passed: whoever let it run was not us, and it must not.
                 self._freezer.freeze(self._members, boottime() + self._config.freeze_s, lambda: None)
             else:
-                self._thaw_rest("thawed" if self._members.alive() else "gone")
+                self._thaw_rest()
         if not self._members.leader_alive:
             self._leader_ended()
         self._write()
 
-    def _thaw_rest(self, state: str) -> None:
+    def _thaw_rest(self, state: str | None = None) -> None:
         """The former guard died while it was freezing or thawing: the job runs, wholly."""
         if self._freezer is not None:
-            self._freezer.thaw(self._members)
+            self._let_run(self._freezer)
         self._freezer = None
-        self._machine.enter(state)
+        self._machine.enter(state or self._thawed())
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
@@ -330,11 +330,22 @@ class Guard:
                     self._enter("changed")
                 return {"event": "changed", "files": names}
             assert self._freezer is not None
-            self._freezer.thaw(self._members)
+            self._let_run(self._freezer)
         if self._state in {"armed", "frozen", "changed"}:
-            # Its first process may have been killed meanwhile: what it had started goes on, and is the job.
-            self._enter("thawed" if self._members.alive() else "gone")
+            self._enter(self._thawed())
         return self._event()
+
+    def _let_run(self, way: freezer.Freezer) -> None:
+        """Thaw, and see those die that were killed while they were frozen: asked at once, they would still be alive."""
+        killed = self._members.killed()
+        way.thaw(self._members)
+        deadline = boottime() + _END_LIMIT_S
+        for held in killed:
+            held.wait(max(0.0, deadline - boottime()))
+
+    def _thawed(self) -> str:
+        """Its first process may have been killed meanwhile: what it had started goes on, and is the job."""
+        return "thawed" if self._members.alive() else "gone"
 
     def _end(self) -> Document:
         if self._state in {"armed", "thawed", "saving"}:

@@ -58,6 +58,10 @@ class Members:
         """Those that still execute, in the order in which they were found: parents first."""
         return [one for one in self._held.values() if one.alive]
 
+    def killed(self) -> list[Held]:
+        """Those that were sent a KILL which they have not carried out: the v1 freezer delivers it at the thaw."""
+        return [one for one in self.alive() if proc.kill_pending(one.pid)]
+
     def scan(self) -> list[Held]:
         """Find what was forked since: descendants, and processes in a group or session that the job itself made."""
         stats = [stat for stat in proc.all_stats() if not stat.dead]

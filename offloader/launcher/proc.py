@@ -6,13 +6,26 @@ Sources: proc_pid_stat(5), proc_pid_status(5), proc_pid_limits(5).
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from .wire import Document
 
-__all__ = ["Stat", "all_stats", "boot_id", "environ", "identity", "pids", "read_bytes", "read_stat", "same", "status"]
+__all__ = [
+    "Stat",
+    "all_stats",
+    "boot_id",
+    "environ",
+    "identity",
+    "kill_pending",
+    "pids",
+    "read_bytes",
+    "read_stat",
+    "same",
+    "status",
+]
 
 _DEAD = "ZXx"
 
@@ -78,6 +91,16 @@ def status(pid: int) -> dict[str, str]:
     """/proc/PID/status as a mapping."""
     lines = read_bytes(f"/proc/{pid}/status").decode("utf-8", "replace").splitlines()
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def kill_pending(pid: int) -> bool:
+    """Whether a KILL was sent to that process, and it still has to act on it. False when it is gone."""
+    try:
+        facts = status(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    pending = int(facts["SigPnd"], 16) | int(facts["ShdPnd"], 16)
+    return bool(pending >> (signal.SIGKILL - 1) & 1)
 
 
 def environ(pid: int) -> list[bytes]:

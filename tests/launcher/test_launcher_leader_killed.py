@@ -50,6 +50,28 @@ def test_what_it_had_started_goes_on_after_a_thaw_and_nobody_may_take_it_for_gon
     os.kill(child, signal.SIGKILL)
 
 
+LARGE = """
+memory = bytearray(600 << 20)  # takes a while to give back: its death is not over when the thaw is
+up()
+import time
+time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("way", ["v1", "v2", "stop"])
+def test_one_whose_death_takes_its_time_is_gone_after_the_thaw_and_not_running(bench, way):
+    """Thawed would mean that it goes on: nobody would start it again."""
+    job = bench.python(LARGE)
+    directory, _ = bench.guard([job.pid], ways=[way, "stop"])
+    link = bench.link(directory, hello="armed")
+    link.send(do="freeze")
+    link.expect("frozen")
+    os.kill(job.pid, signal.SIGKILL)
+    link.send(do="thaw")
+    link.expect("gone")
+    assert bench.verb("status", directory)["state"] == "gone"
+
+
 @pytest.mark.parametrize("way", ["v1", "v2", "stop"])
 def test_one_that_died_with_its_guard_is_gone_also_where_somebody_thawed_its_cgroup(bench, eventually, way):
     """As when a container is ended and started again: thawed would mean that it goes on."""

@@ -26,7 +26,7 @@ RUNNING = ("armed", "saving", "thawed")
 
 
 class Original:
-    """A process and the way to freeze it, in one."""
+    """A process and the way to freeze it, in one. Killed while it was frozen, it dies after the thaw, not with it."""
 
     how = "v1"
     leader = SimpleNamespace(pid=1)
@@ -42,6 +42,9 @@ class Original:
     def alive(self):
         return [self] if self.leader_alive else []
 
+    def killed(self):
+        return [self] if self.state == "doomed" else []
+
     def include(self, _pids):
         pass
 
@@ -49,7 +52,8 @@ class Original:
         self.state = "doomed" if self.state == "ice" else "end"
 
     def wait(self, _seconds):
-        pass
+        if self.state == "dying":
+            self.state = "end"
 
     def freeze(self, _members, _deadline, wrote):
         if self.state == "end":
@@ -60,7 +64,7 @@ class Original:
         self.state = "ice"
 
     def thaw(self, _members):
-        self.state = {"ice": "run", "doomed": "end"}.get(self.state, self.state)
+        self.state = {"ice": "run", "doomed": "dying"}.get(self.state, self.state)
 
     def pids(self, _members):
         return []
