@@ -89,7 +89,9 @@ def test_200_megabytes_of_state_and_an_open_log(ready):
     written = numbers(program.file("log"))
     assert written == list(range(1, len(written) + 1))
     images = [path for path in (ready.bed.root / "nodes").rglob("image") if path.is_dir()]
-    assert (images, leftovers.frozen(ready.settings), leftovers.launchers_on(ready.settings)) == ([], [], [])
+    assert (images, leftovers.frozen(ready.settings)) == ([], [])
+    # One that a move before this one left, with a controller that was ended, goes by its own rule: after a minute.
+    ready.bed.wait_for(lambda: not leftovers.launchers_on(ready.settings), 90, "the last launcher to end")
 
 
 def test_threads_of_blas_compute_what_they_would_have_computed_undisturbed(ready):
