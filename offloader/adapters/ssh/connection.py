@@ -211,5 +211,9 @@ def _explained(name: str, hop: Destination, settings: SshSettings) -> Iterator[N
     except paramiko.ChannelException as error:
         raise NodeUnreachable(f"{name}: the jump host could not connect to {hop}: {error.text}") from error
     except (paramiko.SSHException, EOFError) as error:
+        if isinstance(error, paramiko.SSHException) and "banner" in str(error):  # the only way to tell it
+            raise NodeUnreachable(
+                f"{name}: {hop} accepts connections and says nothing: is that an SSH server, and not stuck?"
+            ) from error
         reason = str(error) or "the server closed the connection"
         raise NodeUnreachable(f"{name}: SSH with {hop} failed: {reason}") from error
