@@ -45,6 +45,20 @@ VERBS = {
     "manifest": ("stage", "main_manifest"),
     "merge": ("stage", "main_merge"),
     "unlodge": ("stage", "main_unlodge"),
+    "facts": ("care.facts", "main"),
+    "put": ("care.files", "main_put"),
+    "listing": ("care.files", "main_listing"),
+    "provide": ("care.provide", "main"),
+    "revert": ("care.installed", "main_revert"),
+    "unprovide": ("care.removal", "main_unprovide"),
+    "remove": ("care.removal", "main_remove"),
+    "tend": ("care.tending", "main_tend"),
+    "untend": ("care.tending", "main_untend"),
+    "tended": ("care.tending", "main_tended"),
+    "unit-start": ("care.units", "main_start"),
+    "unit-stop": ("care.units", "main_stop"),
+    "unit-remove": ("care.units", "main_remove"),
+    "units": ("care.units", "main_units"),
 }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .wire import Document
 
-__all__ = ["read_json", "sync_directory", "write_json"]
+__all__ = ["read_json", "sync_directory", "write_bytes", "write_json"]
 
 
 def sync_directory(path: Path) -> None:
@@ -22,10 +22,24 @@ def sync_directory(path: Path) -> None:
 
 def write_json(path: Path, document: Document) -> None:
     """Replace a file atomically and durably, mode 0600. Raises OSError; the old content then stays."""
-    beside = path.with_name(f".{path.name}.new")
+    _replace(path, path.with_name(f".{path.name}.new"), json.dumps(document, separators=(",", ":")).encode("ascii"))
+
+
+def write_bytes(path: Path, data: bytes, mode: int) -> None:
+    """The same for any content, also where several nodes write one file at once; exactly that mode, whatever umask."""
+    beside = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    try:
+        _replace(path, beside, data, mode)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _replace(path: Path, beside: Path, data: bytes, mode: int = 0o600) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(beside, flags, 0o600), "wb") as stream:
-        stream.write(json.dumps(document, separators=(",", ":")).encode("ascii"))
+        os.fchmod(stream.fileno(), mode)
+        stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
     beside.replace(path)

@@ -7,7 +7,7 @@ import base64
 import contextlib
 import json
 import posixpath
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from offloader.errors import NodeUnreachable
@@ -131,6 +131,29 @@ class Agent:
                 return await anext(aiter(channel.lines()), b"")
         except TimeoutError as error:
             raise NodeUnreachable(f"{self.node.name}: launcher {verb} did not answer in time") from error
+
+    async def telling(self, verb: str, *arguments: str, said: bytes, quiet_s: float) -> AsyncGenerator[Any]:
+        """The documents of a verb that tells how it gets on, as they come. `said`: all of its input.
+
+        Raises:
+            VerbFailed: it says no.
+            NodeUnreachable: no connection, or nothing was heard for `quiet_s`.
+        """
+        await self._place()
+        channel = await self._host.open(self.argv(verb, *arguments), timeout_s=self._verb_s)
+        try:
+            await channel.send(said)
+            lines = aiter(channel.lines())
+            while True:
+                async with asyncio.timeout(quiet_s):
+                    line = await anext(lines, None)
+                if line is None:
+                    return
+                yield self._answer(verb, Completed(0, line, b""))
+        except TimeoutError as error:
+            raise NodeUnreachable(f"{self.node.name}: launcher {verb} said nothing for {quiet_s:g} s") from error
+        finally:
+            await channel.close()
 
     async def log(self, directory: str, *, offset: int, follow: bool, stream: int = 1) -> AsyncIterator[bytes]:
         """An attempt's output from byte `offset` on, byte for byte, as it comes. `stream`: 1 output, 2 errors.
