@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -68,6 +69,7 @@ NEEDS = {
     "chromium": (lambda: importlib.import_module("chromium").program() is not None, "needs Chromium: run deploy/setup"),
     "root": (lambda: os.geteuid() == 0, "needs root"),
     "ray": (lambda: importlib.util.find_spec("ray") is not None, "needs Ray: pip install grid-offloader[ray]"),
+    "systemd": (lambda: shutil.which("systemd-analyze") is not None, "needs systemd-analyze: run deploy/setup"),
     "promtool": (PROMTOOL.exists, "needs promtool: run deploy/setup"),
 }
 

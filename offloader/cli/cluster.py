@@ -1,4 +1,4 @@
-"""`grid-offloader cluster`: the cluster's nodes, as others need to know them."""
+"""`grid-offloader cluster`: the cluster's nodes: are they fit, what runs there, how Prometheus knows them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from pathlib import Path
 import click
 
 from offloader.cli import render
+from offloader.cli.cluster_install import install
+from offloader.cli.cluster_look import check, status
+from offloader.cli.cluster_run import restart, start, stop
 from offloader.cli.config import config_option
 
 __all__ = ["cluster_group"]
@@ -16,7 +19,11 @@ __all__ = ["cluster_group"]
 
 @click.group()
 def cluster_group() -> None:
-    """The cluster's nodes, as Prometheus needs to know them."""
+    """The cluster's nodes: check, install, start, stop; and how Prometheus is to know them."""
+
+
+for _command in (check, install, start, stop, restart, status):
+    cluster_group.add_command(_command)
 
 
 @cluster_group.command()

@@ -71,6 +71,21 @@ def init(file: Path | None, cluster: str, head: str | None, workers: tuple[str, 
 
 
 @config_group.command()
+@click.option("--targets", default="/etc/prometheus/grid-exporter.json", show_default=True, metavar="FILE",
+              help="Where, for Prometheus, the output of `cluster targets` lies.")  # fmt: skip
+@config_option
+def prometheus(targets: str, config: Path | None) -> None:
+    """Print what an existing Prometheus needs for this cluster: rules and scrape jobs, to merge into its file.
+
+    On another machine it needs copies of these rule files. `cluster check` says whether data arrive.
+    """
+    from offloader.cluster.prometheus_files import prometheus_snippet
+    from offloader.config.load import find_config, load_cluster
+
+    click.echo(prometheus_snippet(load_cluster(find_config(config)), targets), nl=False)
+
+
+@config_group.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @config_option
 @format_option

@@ -42,8 +42,9 @@ COMMANDS: dict[str, Entry] = {
     "cancel": Entry("Move", "cancel", "cancel", "Roll a move back, or end a job."),
     "auto": Entry("Control", "auto", "auto", "Switch automatic moves on and off, set thresholds."),
     "serve": Entry("Control", "serve", "serve", "Run the controller."),
+    "up": Entry("Cluster", "up", "up", "From nothing to a running cluster: check, install, start."),
     "config": Entry("Cluster", "config", "config_group", "Create, check and show the cluster configuration."),
-    "cluster": Entry("Cluster", "cluster", "cluster_group", "The cluster's nodes and Prometheus targets."),
+    "cluster": Entry("Cluster", "cluster", "cluster_group", "Check, install, start and stop the nodes' services."),
 }
 ALIASES = {"execute": "move"}
 

@@ -10,8 +10,9 @@ from offloader.config.models import Cluster, Node
 from offloader.config.shipped import offload_rules, prometheus_rules
 from offloader.model import Role
 
-__all__ = ["complete"]
+__all__ = ["RAY_TOKEN_NAME", "complete"]
 
+RAY_TOKEN_NAME = "ray.token"  # noqa: S105 - a file's name
 _RAY_DASHBOARD_PORT = 8265
 
 
@@ -25,13 +26,25 @@ def complete(cluster: Cluster) -> Cluster:
     return cluster.model_copy(
         update={
             "nodes": nodes,
-            "ray": cluster.ray.model_copy(update={"address": address}),
+            "ray": cluster.ray.model_copy(update={"address": address, "token_file": _token_file(cluster)}),
+            "manage": cluster.manage.model_copy(update={"prometheus": _own_prometheus(cluster)}),
             "auto_offload": auto.model_copy(update={"rule_files": auto.rule_files or _text(offload_rules())}),
             "prometheus": prometheus.model_copy(
                 update={"rule_files": prometheus.rule_files or _text(prometheus_rules())}
             ),
         }
     )
+
+
+def _token_file(cluster: Cluster) -> Path | None:
+    """The one named, else the one that `cluster start` made: without it Ray is somebody else's, or still to come."""
+    made = cluster.controller.state_dir / RAY_TOKEN_NAME
+    return cluster.ray.token_file or (made if made.exists() else None)
+
+
+def _own_prometheus(cluster: Cluster) -> bool:
+    wanted = cluster.manage.prometheus
+    return wanted if wanted is not None else "url" not in cluster.prometheus.model_fields_set
 
 
 def _text(paths: Iterable[Path]) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ from offloader.config.fields import (
     Strict,
     Url,
 )
+from offloader.config.managing import Manage
 from offloader.model import DEFAULT_EXCLUDES, Role
 from offloader.model.rules import LICENCE_VARIABLES, LICENSED
 
@@ -103,7 +104,9 @@ class Node(Strict):
     python: NodePath = Field("/usr/bin/python3", description="Python (3.11 or newer) that runs the launcher there")
     criu: NodePath | None = Field(None, description="CRIU there, for live moves; default: what its PATH has")
     exporter_port: Port | None = Field(None, description="port of its exporter; default: `prometheus.exporter_port`")
+    exporter_options: Argv = Field((), description="further options of its exporter, as in `--scope=cgroup`")
     ray_node_ip: str = Field("", description="its address as Ray knows it; default: `address`")
+    ray_options: Argv = Field((), description="further options of `ray start` there, as in `--num-gpus=2`")
     labels: Mapping[LabelName, str] = Field({}, description="further labels of its Prometheus target")
     share: Share = Field(Share(), description="`true`, `false`, or the most it lends")
     draining: bool = Field(False, description="true: finishes what it has and gets nothing new")
@@ -139,7 +142,13 @@ class Ray(Strict):
     """The Ray cluster that moved work runs on."""
 
     address: str = Field("", description="URL of Ray's dashboard; default: port 8265 on the head")
-    token_file: LocalPath | None = Field(None, description="file with Ray's authentication token; mode 0600")
+    token_file: LocalPath | None = Field(
+        None, description="file with Ray's authentication token; mode 0600; default: `ray.token` in the controller's "
+        "state directory, once `cluster start` has made one"
+    )  # fmt: skip
+    port: Port = Field(6379, description="port of Ray's control store on the head")
+    node_port: Port = Field(6380, description="port of every node's own Ray")
+    environment: Mapping[NonEmpty, str] = Field({}, description="further variables for Ray's processes")
     timeout_s: Duration = Field(10.0, alias="timeout", gt=0, description="how long one answer may take")
 
 
@@ -364,6 +373,7 @@ class Cluster(Strict):
     owners: Owners = Owners()
     notify: Notify = Notify()
     grafana: Grafana = Grafana()
+    manage: Manage = Manage()
 
     @property
     def head(self) -> Node:

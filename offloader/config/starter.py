@@ -20,13 +20,14 @@ nodes:
 #    share: {{cores: 16, memory: 64GiB, gpus: 1}}   # lends at most this; false: nothing
 #    draining: true                               # gets nothing new
 
+# Without a url, `grid-offloader up` runs a Prometheus of its own on the head (http://127.0.0.1:9090).
 prometheus:
-  url: http://127.0.0.1:9090
+#  url: http://127.0.0.1:9090
   scrape_interval: 5s      # as in Prometheus' own configuration; three of these make a sample stale
 #  bearer_token_file: /etc/grid-offloader/prometheus.token
 #  node_label: instance     # where node_exporter runs instead of grid-exporter: docs/sources.md
 
-# Work that is moved runs as Ray jobs. Ray runs with token authentication; the file's mode must be 0600.
+# Work that is moved runs as Ray jobs. Ray runs with token authentication; `grid-offloader up` makes a token.
 ray: {{}}
 #  address: http://{head}:8265
 #  token_file: /etc/grid-offloader/ray.token
@@ -49,6 +50,12 @@ sharing:
     cpu: {{max_used: 30%, min_free: 1}}
     memory: {{max_used: 50%, min_free: 2GB}}
     gpu: {{max_used: 20%, min_free: 1GB}}
+
+# What `grid-offloader up` puts on the nodes and keeps running there.
+manage: {{}}
+#  environments: /opt/grid-offloader   # where Python environments lie; may be shared by the nodes
+#  wheels: /srv/wheels                 # installs from there, where nodes reach no package index
+#  shared: [/home]                     # `cluster check` sees to it that all nodes see the same
 
 protect:
   min_uid: 1000

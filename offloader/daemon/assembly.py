@@ -16,7 +16,6 @@ from offloader.adapters.channels.command import CommandChannel
 from offloader.adapters.channels.file import FileChannel
 from offloader.adapters.channels.terminal import TerminalChannel
 from offloader.adapters.clock import SystemClock
-from offloader.adapters.commands import LocalHost
 from offloader.adapters.gather import gather
 from offloader.adapters.journal.journal import Journal
 from offloader.adapters.journal.statedir import check_state_dir
@@ -26,7 +25,7 @@ from offloader.adapters.processes import ProcessSource
 from offloader.adapters.prometheus import PrometheusSource
 from offloader.backends import Backend, RayBackend
 from offloader.config.load import find_config, load_cluster
-from offloader.config.models import Cluster, Node
+from offloader.config.models import Cluster
 from offloader.config.policy import policy
 from offloader.config.policy import staging as staging_limits
 from offloader.config.ruleset import load_cluster_rules, pressure_look_backs
@@ -38,6 +37,7 @@ from offloader.daemon.controller import Controller, Parts
 from offloader.daemon.decisions import DecisionLog
 from offloader.daemon.desk import Desk
 from offloader.daemon.experience import Experience
+from offloader.daemon.hosts import agent_of
 from offloader.daemon.incidents import IncidentLog
 from offloader.daemon.keeps import Keeps
 from offloader.daemon.metrics import Metrics
@@ -53,12 +53,12 @@ from offloader.daemon.ticker import Ticker
 from offloader.daemon.toggles import Switches
 from offloader.errors import ConfigError
 from offloader.jobs.ids import UlidFactory
-from offloader.model import Job, Move, MoveState, Reason, Role, StrategyName
+from offloader.model import Job, Move, MoveState, Reason, StrategyName
 from offloader.moves.agent import Agent
 from offloader.moves.incidents import Incident
 from offloader.moves.likeness import Likeness
 from offloader.moves.mover import Mover
-from offloader.moves.plan import MoveNode, Timings
+from offloader.moves.plan import Timings
 from offloader.moves.preflight import Preflight
 from offloader.moves.staging import Staging
 from offloader.moves.tools import Forbidden, Tools
@@ -66,7 +66,7 @@ from offloader.notify.alarm import Alarm
 from offloader.notify.message import Message
 from offloader.notify.post import Channel, Post
 from offloader.notify.words import document as owner_document
-from offloader.ports import Host, MetricsSource
+from offloader.ports import MetricsSource
 from offloader.strategies import STRATEGIES
 
 __all__ = ["Assembled", "assemble", "load_setup", "make_observer", "metrics_source"]
@@ -341,30 +341,7 @@ def _channels(cluster: Cluster) -> tuple[Channel[Message], ...]:
 
 def _agents(cluster: Cluster, stack: AsyncExitStack) -> Mapping[str, Agent]:
     """A launcher per node; nothing is connected to before it is asked something."""
-    return {node.name: Agent(_host(node, stack), _move_node(node), verb_s=Timings().verb_s) for node in cluster.nodes}
-
-
-def _host(node: Node, stack: AsyncExitStack) -> Host:
-    if node.role is Role.HEAD:
-        return LocalHost(node.name)
-    from offloader.adapters.ssh import SshHost, SshSettings  # noqa: PLC0415 - paramiko, only where nodes are remote
-
-    given = node.ssh
-    settings = SshSettings(
-        host=given.host or node.address,
-        user=given.user,
-        port=given.port,
-        identity_file=given.identity_file,
-        known_hosts=given.known_hosts,
-        config_file=given.config_file,
-    )
-    host = SshHost(node.name, settings)
-    stack.push_async_callback(host.close)
-    return host
-
-
-def _move_node(node: Node) -> MoveNode:
-    return MoveNode(node.name, node.ray_node_ip or node.address, node.python, node.state_dir, node.criu or "")
+    return {node.name: agent_of(node, stack, verb_s=Timings().verb_s) for node in cluster.nodes}
 
 
 def _missing_backend(cluster: Cluster) -> str | None:

@@ -3,14 +3,24 @@
 import re
 from pathlib import Path
 
+import click
 import pytest
 
-from offloader.cli.main import ALIASES, COMMANDS
+from offloader.cli.main import ALIASES, COMMANDS, cli
 
 PROJECT = Path(__file__).resolve().parents[2]
-GROUPS = {"rules": {"check", "list"}, "config": {"init", "check", "show"}, "cluster": {"rules", "targets"}}
 PAGES = ["README.md", *sorted(str(path.relative_to(PROJECT)) for path in (PROJECT / "docs").glob("*.md"))]
 SOURCES = sorted(str(path.relative_to(PROJECT)) for path in (PROJECT / "offloader").rglob("*.py"))
+
+
+def groups():
+    """Commands that have commands of their own."""
+    context = click.Context(cli)
+    found = {name: cli.get_command(context, name) for name in COMMANDS}
+    return {name: set(one.commands) for name, one in found.items() if isinstance(one, click.Group)}
+
+
+GROUPS = groups()
 
 
 @pytest.mark.parametrize("page", [*PAGES, *SOURCES])
