@@ -19,6 +19,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from controlled import Controlled
+from managed import Managed
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 PROGRAM = PROJECT / "deploy/testbed"
@@ -245,7 +246,7 @@ def session_testbed() -> Iterator[Testbed]:
                 pytest.fail(done.stderr)
             yield Testbed()
         finally:
-            subprocess.run([PROGRAM, "down"], check=True, capture_output=True, timeout=60)
+            subprocess.run([PROGRAM, "down"], check=True, capture_output=True, timeout=180)
 
 
 @pytest.fixture
@@ -296,6 +297,20 @@ def ready(rooted: Controlled) -> Controlled:
     rooted.start(mode="observe")
     rooted.ready()
     return rooted
+
+
+@pytest.fixture
+def managed(testbed: Testbed) -> Iterator[Managed]:
+    """The test bed with nothing on its nodes, for `grid-offloader up`."""
+    testbed.run("ray", "down")
+    testbed.run("monitoring", "down")
+    made = Managed(testbed)
+    testbed.wait_for(lambda: not made.ours(), 20, "empty nodes")
+    made.install_templates()
+    made.limit(None)
+    yield made
+    made.end()
+    made.limit(made.settings.cpu)
 
 
 @pytest.hookimpl(wrapper=True)

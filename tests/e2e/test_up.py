@@ -1,0 +1,67 @@
+"""From nodes with nothing but an SSH server to a monitored, controlled cluster by one command, and back."""
+
+import json
+
+import pytest
+from managed import HEAD, pids, states
+
+pytestmark = [pytest.mark.testbed, pytest.mark.ray, pytest.mark.promtool, pytest.mark.timeout(900)]
+
+
+def test_one_command_brings_everything_up_a_second_changes_nothing_and_stop_leaves_no_process(managed):
+    managed.write_installing()
+    document = managed.json("up")
+    assert set(states(document).values()) == {"running"}, states(document)
+    assert document["ok"] is True
+    first = pids(document)
+    assert len(first) == 9
+
+    token = managed.bed.exec(HEAD, ["cat", str(managed.private / "state/ray.token")]).stdout.strip()
+    api = f"http://{managed.bed.ip(HEAD)}:8265/api/jobs/"
+    assert (managed.ask(api, token), managed.ask(api), managed.ask(api, "wrong")) == (200, 401, 403)
+    jobs = ("alertmanager", *["grid-exporter"] * 3, "grid-offloader", "prometheus")
+    wanted = [(job, "up") for job in jobs]
+    managed.bed.wait_for(lambda: managed.targets() == wanted, 30, "all targets up")
+    assert managed.json("cluster", "status")["ok"] is True
+    assert managed.json("cluster", "check")["ok"] is True
+
+    again = managed.cli("up", "--format", "json")
+    assert "nothing to change" in again.stderr
+    assert pids(json.loads(again.stdout)) == first
+
+    managed.cli("cluster", "stop")
+    assert managed.ours() == []
+    assert managed.json("cluster", "status", code=1)["ok"] is False
+
+
+def test_a_dead_node_does_not_keep_the_others_and_is_made_up_for_later(managed):
+    managed.bed.kill("gpu2")
+    done = managed.cli("up", "--format", "json", code=9)
+    rows = {row["node"]: row for row in json.loads(done.stdout)["nodes"]}
+    assert (rows["gpu2"]["reachable"], rows["gpu2"]["ok"]) == (False, False)
+    assert [rows[name]["ok"] for name in (HEAD, "gpu1")] == [True, True], rows
+    assert "gpu2" in done.stderr
+    managed.bed.start("gpu2")
+    assert managed.json("up")["ok"] is True
+
+
+def test_a_head_that_restarts_finds_its_moved_job_and_stop_refuses_while_it_runs(managed):
+    managed.json("up")
+    move = managed.moved("trial")
+    refused = managed.cli("cluster", "stop", code=4)
+    assert "--drain" in refused.stderr
+    managed.cli("cluster", "restart", "gpu1", code=4)
+
+    managed.cli("cluster", "restart", HEAD)
+    assert managed.json("cluster", "status")["ok"] is True
+    assert managed.json("status", move["id"])["job_state"] == "running"
+    assert managed.bed.running("trial") == ["gpu1"]
+
+    # The same when Ray on the head dies: control store and raylet.
+    managed.kill(HEAD, "gcs_server", "raylet")
+    managed.bed.wait_for(lambda: managed.status()["ok"], 120, "the head's Ray, started again by its keeper")
+    ray = next(one for one in managed.status()["nodes"][0]["services"] if one["name"] == "ray")
+    assert ray["restarts"] >= 1
+    assert managed.json("status", move["id"])["job_state"] == "running"
+    assert managed.bed.running("trial") == ["gpu1"]
+    managed.end_job("trial", move)
