@@ -12,6 +12,8 @@ from offloader.cli import render
 from offloader.cli.cluster_install import install
 from offloader.cli.cluster_look import check, status
 from offloader.cli.cluster_run import restart, start, stop
+from offloader.cli.cluster_uninstall import uninstall
+from offloader.cli.cluster_upgrade import upgrade
 from offloader.cli.config import config_option
 
 __all__ = ["cluster_group"]
@@ -22,7 +24,7 @@ def cluster_group() -> None:
     """The cluster's nodes: check, install, start, stop; and how Prometheus is to know them."""
 
 
-for _command in (check, install, start, stop, restart, status):
+for _command in (check, install, start, stop, restart, status, upgrade, uninstall):
     cluster_group.add_command(_command)
 
 

@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 from _testbed import nodes
@@ -15,6 +16,7 @@ __all__ = ["HEAD", "USER", "Managed", "pids", "states"]
 COMMAND = f"{PROJECT}/.venv/bin/grid-offloader"
 DEBIAN = PROJECT / ".cache/debian/usr/bin"
 UP_S = 400
+HEALTHY_S = 60
 USER = "alice"
 HEAD = "gpu-master"
 PROMETHEUS = "http://127.0.0.1:9090"
@@ -124,6 +126,13 @@ class Managed:
         done = self.run(*line)
         assert done.returncode in {0, 1}, done.stderr
         return json.loads(done.stdout)
+
+    def healthy(self):
+        """`cluster status` once all is well: what was restarted is scraped again within seconds."""
+        deadline = time.monotonic() + HEALTHY_S
+        while not (found := self.status())["ok"]:
+            assert time.monotonic() < deadline, states(found)
+        return found
 
     def kill(self, node, *names):
         """Kill processes of Ray on a node, as they are called."""

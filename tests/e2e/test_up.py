@@ -53,7 +53,7 @@ def test_a_head_that_restarts_finds_its_moved_job_and_stop_refuses_while_it_runs
     managed.cli("cluster", "restart", "gpu1", code=4)
 
     managed.cli("cluster", "restart", HEAD)
-    assert managed.json("cluster", "status")["ok"] is True
+    managed.healthy()
     assert managed.json("status", move["id"])["job_state"] == "running"
     assert managed.bed.running("trial") == ["gpu1"]
 
