@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from offloader.cluster.alertmanager_files import webhook_token_file
 from offloader.cluster.fleet import Fleet, units_wanted
 from offloader.cluster.outcome import Outcome
 from offloader.cluster.services import ORDER, Service, service_names
@@ -23,7 +24,7 @@ from offloader.config.secrets import read_secret
 from offloader.errors import ConfigError
 from offloader.model import Role
 
-__all__ = ["make_token", "restart", "start", "stop", "token_file"]
+__all__ = ["make_token", "make_webhook_token", "restart", "start", "stop", "token_file"]
 
 _SPARE_S = 15.0
 _TOKEN_BYTES = 32
@@ -52,7 +53,15 @@ def make_token(cluster: Cluster) -> str:
     Raises:
         ConfigError: it cannot be read or made, or others can read it.
     """
-    path = token_file(cluster)
+    return _made(token_file(cluster))
+
+
+def make_webhook_token(cluster: Cluster) -> None:
+    """That of the controller's webhook and status page; made where there is none yet. Raises ConfigError, as above."""
+    _made(webhook_token_file(cluster))
+
+
+def _made(path: Path) -> str:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -70,6 +79,7 @@ def make_token(cluster: Cluster) -> str:
 async def start(fleet: Fleet, nodes: Sequence[Node], wanted: Collection[str] = ORDER) -> list[Outcome]:
     """Start what is not running. A node where a step failed is left out of the later ones, the others go on."""
     token = make_token(fleet.cluster)
+    make_webhook_token(fleet.cluster)
     outcomes: list[Outcome] = []
     failed: set[str] = set()
     for name, here in _STAGES:

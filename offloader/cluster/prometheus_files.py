@@ -64,7 +64,7 @@ def _configuration(cluster: Cluster, directory: str) -> dict[str, Any]:
             _static(cluster, "prometheus", urlsplit(cluster.prometheus.url).netloc),
         ],
     }
-    if cluster.manage.alertmanager_config is not None:
+    if cluster.manage.alertmanager:
         listen = cluster.manage.alertmanager_listen
         found["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [listen]}]}]}
         found["scrape_configs"].append(_static(cluster, "alertmanager", listen))

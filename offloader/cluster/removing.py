@@ -8,7 +8,7 @@ from offloader.cluster.fleet import Fleet, environments_of, units_wanted
 from offloader.cluster.outcome import Outcome
 from offloader.cluster.services import ray_sessions, service_names
 from offloader.cluster.unit_text import unit_name
-from offloader.config.complete import RAY_TOKEN_NAME
+from offloader.config.complete import RAY_TOKEN_NAME, WEBHOOK_TOKEN_NAME
 from offloader.config.models import Cluster, Node
 from offloader.model import Role
 
@@ -20,6 +20,7 @@ _OF_NODES = ("attempts", "moves", "staged", "services", "ray", "prometheus", "al
 _OF_THE_CONTROLLER = (
     *("journal.db", "journal.db-wal", "journal.db-shm", "spare", "capsules", "disabled", "lock"),
     RAY_TOKEN_NAME,
+    WEBHOOK_TOKEN_NAME,
 )
 """In its state directory: docs/operations.md."""
 

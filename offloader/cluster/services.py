@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from offloader.cluster.addresses import joined, of_url, split
+from offloader.cluster.alertmanager_files import alertmanager_text
 from offloader.cluster.prometheus_files import prometheus_files
 from offloader.config.models import Cluster, Node
 from offloader.config.targets import exporter_target
@@ -110,7 +111,7 @@ def service_names(cluster: Cluster, node: Node) -> tuple[str, ...]:
     if node.role is not Role.HEAD:
         return ("exporter", "ray")
     manage = cluster.manage
-    wanted = {"prometheus": bool(manage.prometheus), "alertmanager": manage.alertmanager_config is not None}
+    wanted = {"prometheus": bool(manage.prometheus), "alertmanager": bool(manage.alertmanager)}
     return tuple(name for name in ORDER if wanted.get(name, True))
 
 
@@ -154,9 +155,10 @@ def _exporter(node: Node, place: Place) -> Service:
 def _alertmanager(cluster: Cluster, node: Node, place: Place) -> Service:
     """Alone: one that belongs to no cluster of its own (alertmanager(1), --cluster.listen-address)."""
     manage, directory = cluster.manage, f"{node.state_dir}/alertmanager"
+    ours = File(f"{directory}/alertmanager.yml", alertmanager_text(cluster))
     options = {
-        "config.file": manage.alertmanager_config,
-        "storage.path": directory,
+        "config.file": manage.alertmanager_config or ours.path,
+        "storage.path": f"{directory}/data",
         "web.listen-address": manage.alertmanager_listen,
         "cluster.listen-address": "",
         "log.level": "warn",
@@ -168,6 +170,7 @@ def _alertmanager(cluster: Cluster, node: Node, place: Place) -> Service:
         environ=_environ(place),
         listens=(split(manage.alertmanager_listen),),
         user=place.user,
+        files=() if manage.alertmanager_config else (ours,),
         writes=(directory,),
     )
 

@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from offloader.config.managing import Manage
 from offloader.config.models import Cluster, Node
 from offloader.config.shipped import offload_rules, prometheus_rules
 from offloader.model import Role
 
-__all__ = ["RAY_TOKEN_NAME", "complete"]
+__all__ = ["RAY_TOKEN_NAME", "WEBHOOK_TOKEN_NAME", "complete"]
 
-RAY_TOKEN_NAME = "ray.token"  # noqa: S105 - a file's name
+RAY_TOKEN_NAME, WEBHOOK_TOKEN_NAME = "ray.token", "webhook.token"
 _RAY_DASHBOARD_PORT = 8265
 
 
@@ -22,12 +23,15 @@ def complete(cluster: Cluster) -> Cluster:
     head = next((node for node in nodes if node.role is Role.HEAD), nodes[0])
     host = f"[{head.address}]" if ":" in head.address else head.address
     address = cluster.ray.address or f"http://{host}:{_RAY_DASHBOARD_PORT}"
-    auto, prometheus = cluster.auto_offload, cluster.prometheus
+    auto, prometheus, controller = cluster.auto_offload, cluster.prometheus, cluster.controller
+    ray_token = _made(cluster, cluster.ray.token_file, RAY_TOKEN_NAME)
+    webhook_token = _made(cluster, controller.webhook_token_file, WEBHOOK_TOKEN_NAME)
     return cluster.model_copy(
         update={
             "nodes": nodes,
-            "ray": cluster.ray.model_copy(update={"address": address, "token_file": _token_file(cluster)}),
-            "manage": cluster.manage.model_copy(update={"prometheus": _own_prometheus(cluster)}),
+            "ray": cluster.ray.model_copy(update={"address": address, "token_file": ray_token}),
+            "controller": controller.model_copy(update={"webhook_token_file": webhook_token}),
+            "manage": _manage(cluster),
             "auto_offload": auto.model_copy(update={"rule_files": auto.rule_files or _text(offload_rules())}),
             "prometheus": prometheus.model_copy(
                 update={"rule_files": prometheus.rule_files or _text(prometheus_rules())}
@@ -36,15 +40,26 @@ def complete(cluster: Cluster) -> Cluster:
     )
 
 
-def _token_file(cluster: Cluster) -> Path | None:
-    """The one named, else the one that `cluster start` made: without it Ray is somebody else's, or still to come."""
-    made = cluster.controller.state_dir / RAY_TOKEN_NAME
-    return cluster.ray.token_file or (made if made.exists() else None)
+def _made(cluster: Cluster, named: Path | None, name: str) -> Path | None:
+    """The token's file that is named, else the one that `cluster start` made, if it did.
+
+    Without Ray's, Ray is somebody else's or still to come.
+    """
+    made = cluster.controller.state_dir / name
+    return named or (made if made.exists() else None)
 
 
-def _own_prometheus(cluster: Cluster) -> bool:
-    wanted = cluster.manage.prometheus
-    return wanted if wanted is not None else "url" not in cluster.prometheus.model_fields_set
+def _manage(cluster: Cluster) -> Manage:
+    """Which of its programs run on the head. Asked there, so that what is there is what this machine has."""
+    manage = cluster.manage
+    prometheus, alertmanager = manage.prometheus, manage.alertmanager
+    if prometheus is None:
+        prometheus = "url" not in cluster.prometheus.model_fields_set
+    if alertmanager is None:
+        alertmanager = manage.alertmanager_config is not None or (
+            prometheus and Path(manage.alertmanager_program).exists()
+        )
+    return manage.model_copy(update={"prometheus": prometheus, "alertmanager": alertmanager})
 
 
 def _text(paths: Iterable[Path]) -> tuple[str, ...]:

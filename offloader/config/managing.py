@@ -44,9 +44,13 @@ class Manage(Strict):
         "given"
     )  # fmt: skip
     prometheus_program: NodePath = Field("/usr/bin/prometheus", description="its program on the head")
+    alertmanager: bool | None = Field(
+        None, description="whether an Alertmanager of ours runs on the head, which our Prometheus tells; default: "
+        "beside our Prometheus, where its program is there or `alertmanager_config` is given"
+    )  # fmt: skip
     alertmanager_config: NodePath | None = Field(
-        None, description="Alertmanager's configuration on the head; given: an Alertmanager of ours runs there, "
-        "and our Prometheus sends it what it alerts of"
+        None, description="its configuration on the head; default: the routes of deploy/alerting, which tell the "
+        "controller, and people not yet"
     )  # fmt: skip
     alertmanager_program: NodePath = Field("/usr/bin/prometheus-alertmanager", description="its program on the head")
     alertmanager_listen: ListenAddress = Field("127.0.0.1:9093", description="HOST:PORT where that one answers")

@@ -35,7 +35,7 @@ ray: {{}}
 controller:
   listen: 127.0.0.1:9778   # /metrics for Prometheus
 #  admin_group: wheel
-#  webhook_token_file: /etc/grid-offloader/webhook.token
+#  webhook_token_file: /etc/grid-offloader/webhook.token   # of status page and webhook; `grid-offloader up` makes one
 
 # Nothing is moved by itself until somebody says: grid-offloader auto --enable
 auto_offload:

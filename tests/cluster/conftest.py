@@ -123,6 +123,7 @@ class World:
                 "supervision": "own",
                 "prometheus": True,
                 "prometheus_program": str(self.env / "bin/prometheus"),
+                "alertmanager": False,
             },
         }
         self.file.write_text(json.dumps({**document, **changes}))

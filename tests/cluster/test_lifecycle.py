@@ -109,6 +109,20 @@ def test_the_token_is_made_once_and_only_for_its_owner(world):
         make_token(cluster)
 
 
+async def test_the_webhook_is_open_to_whoever_holds_the_token_that_a_start_makes(world):
+    make_installed(world)
+    assert world.fleet().cluster.controller.webhook_token_file is None
+    fleet = world.fleet()
+    await start(fleet, fleet.chosen(["head"]), ("exporter",))
+    file = world.fleet().cluster.controller.webhook_token_file
+    assert file == world.root / "state/webhook.token"
+    assert file.stat().st_mode & 0o777 == 0o600
+    token = file.read_text()
+    await start(fleet, fleet.chosen(["head"]), ("exporter",))
+    assert file.read_text() == token
+    assert token != make_token(fleet.cluster)
+
+
 async def test_every_node_gets_the_token_and_ray_is_told_where_it_lies(world):
     make_installed(world)
     fleet = world.fleet()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -122,10 +123,38 @@ def test_words_with_blanks_percents_and_dollars_reach_the_program_as_they_are(lo
     assert 'ExecStart=/x "a b" 100%% $$HOME "q\\"q" ""\n' in unit_text(service, system=True)
 
 
-def test_an_alertmanager_runs_where_it_has_a_configuration_and_prometheus_tells_it(load):
-    assert "alertmanager" not in of(load())
+def test_an_alertmanager_runs_beside_our_prometheus_where_its_program_is_there(load, tmp_path):
+    manage = {"alertmanager_program": str(tmp_path / "alertmanager")}
+    assert "alertmanager" not in of(load(manage=manage))
+    (tmp_path / "alertmanager").touch()
+    assert "alertmanager" in of(load(manage=manage))
+    assert "alertmanager" not in of(load(manage={**manage, "alertmanager": False}))
+    assert "alertmanager" not in of(load(manage=manage, prometheus={"url": "http://10.0.0.9:9090"}))
+    assert "alertmanager" in of(load(manage={"alertmanager": True}))
+
+
+@pytest.mark.promtool
+def test_it_tells_the_controller_by_the_shipped_routes_and_nobody_else(load, promtool, tmp_path):
+    cluster = load(manage={"alertmanager": True}, controller={"listen": "127.0.0.1:1005", "state_dir": "/c"})
+    alertmanager = of(cluster)["alertmanager"]
+    assert "--config.file=/s/alertmanager/alertmanager.yml" in alertmanager.argv
+    [file] = alertmanager.files
+    assert file.path == "/s/alertmanager/alertmanager.yml"
+    receivers = {one.pop("name"): one for one in json.loads(file.text)["receivers"]}
+    [webhook] = receivers.pop("grid-offloader")["webhook_configs"]
+    assert webhook["url"] == "http://127.0.0.1:1005/api/v1/alerts"
+    assert webhook["http_config"]["authorization"] == {"type": "Bearer", "credentials_file": "/c/webhook.token"}
+    assert list(receivers) == ["pager", "tickets", "dead-mans-switch", "nobody"]
+    assert not any(receivers.values())
+    written = tmp_path / "alertmanager.yml"
+    written.write_text(file.text)
+    subprocess.run([promtool.with_name("amtool"), "check-config", written], check=True, capture_output=True)
+
+
+def test_an_alertmanager_takes_the_configuration_that_it_is_given_and_prometheus_tells_it(load):
     found = of(load(manage={"alertmanager_config": "/etc/a.yml", "alertmanager_listen": "127.0.0.1:1006"}))
     assert {"--config.file=/etc/a.yml", "--web.listen-address=127.0.0.1:1006"} <= set(found["alertmanager"].argv)
+    assert found["alertmanager"].files == ()
     assert found["alertmanager"].listens == (("127.0.0.1", 1006),)
     files = {file.path: file.text for file in found["prometheus"].files}
     configuration = json.loads(files["/s/prometheus/prometheus.yml"])

@@ -19,7 +19,7 @@ UP_S = 400
 HEALTHY_S = 60
 USER = "alice"
 HEAD = "gpu-master"
-PROMETHEUS = "http://127.0.0.1:9090"
+PROMETHEUS, ALERTMANAGER = "http://127.0.0.1:9090", "http://127.0.0.1:9093"
 
 
 class Managed:
@@ -44,8 +44,6 @@ class Managed:
 
     def write(self, **manage):
         """The cluster file; by default nothing is installed, the nodes use what is here."""
-        alertmanager = self.settings.root / "alertmanager.yml"
-        alertmanager.write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
         given = manage or {"app": self.own_environment, "ray": self.own_environment}
         document = {
             "cluster": "testbed",
@@ -71,7 +69,6 @@ class Managed:
                 **given,
                 "prometheus_program": f"{DEBIAN}/prometheus",
                 "alertmanager_program": f"{DEBIAN}/prometheus-alertmanager",
-                "alertmanager_config": str(alertmanager),
             },
         }
         self.file.write_text(json.dumps(document, indent=2))
@@ -170,10 +167,30 @@ class Managed:
         line = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "10", *header, url]
         return int(self.bed.exec(HEAD, line, user=USER).stdout)
 
+    def curl(self, url, *options):
+        """The document that a service on the head answers."""
+        return json.loads(self.bed.exec(HEAD, ["curl", "-s", "--max-time", "10", *options, url]).stdout)
+
     def targets(self):
         """Job → health, sorted, of all that Prometheus scrapes."""
-        answer = self.bed.exec(HEAD, ["curl", "-s", f"{PROMETHEUS}/api/v1/targets?state=active"]).stdout
-        return sorted((one["labels"]["job"], one["health"]) for one in json.loads(answer)["data"]["activeTargets"])
+        found = self.curl(f"{PROMETHEUS}/api/v1/targets?state=active")["data"]["activeTargets"]
+        assert {one["labels"]["cluster"] for one in found} == {"testbed"}
+        return sorted((one["labels"]["job"], one["health"]) for one in found)
+
+    def value(self, expr):
+        """Sum of what Prometheus answers; None: nothing."""
+        options = ["--data-urlencode", f"query={expr}"]
+        found = self.curl(f"{PROMETHEUS}/api/v1/query", *options)["data"]["result"]
+        return sum(float(one["value"][1]) for one in found) if found else None
+
+    def alerts(self):
+        """Names of those that have arrived at Alertmanager."""
+        return {one["labels"]["alertname"] for one in self.curl(f"{ALERTMANAGER}/api/v2/alerts")}
+
+    def alert(self, **labels):
+        """Tell Alertmanager of one, as Prometheus would."""
+        options = ["-H", "Content-Type: application/json", "--data", json.dumps([{"labels": labels}])]
+        self.bed.exec(HEAD, ["curl", "-sf", *options, f"{ALERTMANAGER}/api/v2/alerts"])
 
     def install_templates(self):
         """Where Debian's Alertmanager looks for them, whatever it is told: in the head's own /usr/share."""

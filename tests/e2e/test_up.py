@@ -24,6 +24,7 @@ def test_one_command_brings_everything_up_a_second_changes_nothing_and_stop_leav
     managed.bed.wait_for(lambda: managed.targets() == wanted, 30, "all targets up")
     assert managed.json("cluster", "status")["ok"] is True
     assert managed.json("cluster", "check")["ok"] is True
+    rules_reach_alertmanager_and_alerts_the_controller(managed)
 
     again = managed.cli("up", "--format", "json")
     assert "nothing to change" in again.stderr
@@ -32,6 +33,15 @@ def test_one_command_brings_everything_up_a_second_changes_nothing_and_stop_leav
     managed.cli("cluster", "stop")
     assert managed.ours() == []
     assert managed.json("cluster", "status", code=1)["ok"] is False
+
+
+def rules_reach_alertmanager_and_alerts_the_controller(managed):
+    managed.bed.wait_for(lambda: "GridWatchdog" in managed.alerts(), 60, "the shipped rules' watchdog in Alertmanager")
+    told = 'grid_offloader_webhook_total{outcome="unused"}'  # no rule names it
+    assert managed.value(told) is None
+    managed.alert(alertname="Trial", severity="none", offload="yes")
+    managed.bed.wait_for(lambda: managed.value(told) == 1, 60, "an alert to reach the controller")
+    assert managed.value('grid_offloader_webhook_total{outcome!="unused"}') is None
 
 
 def test_a_dead_node_does_not_keep_the_others_and_is_made_up_for_later(managed):
