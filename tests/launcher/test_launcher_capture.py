@@ -35,7 +35,7 @@ def test_argv_environment_and_circumstances_are_copied_exactly(bench):
     assert _bytes(seen["environ"]) == [os.fsencode(f"{name}={value}") for name, value in env.items()]
     assert base64.b64decode(seen["cwd"]) == os.fsencode(bench.root)
     assert base64.b64decode(seen["exe"]["path"]) == os.fsencode(os.path.realpath("/usr/bin/python3"))
-    assert (seen["umask"], seen["nice"], seen["hup_ignored"]) == (0o077, 3, True)
+    assert (seen["umask"], seen["nice"], seen["hup_ignored"]) == (0o077, os.nice(0) + 3, True)
     assert seen["rlimits"]["NOFILE"] == [100, 200]
     assert seen["rlimits"]["CORE"] == list(resource.getrlimit(resource.RLIMIT_CORE))
     assert seen["affinity"] is None, "not pinned"
