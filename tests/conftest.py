@@ -70,6 +70,7 @@ NEEDS = {
     "root": (lambda: os.geteuid() == 0, "needs root"),
     "ray": (lambda: importlib.util.find_spec("ray") is not None, "needs Ray: pip install grid-offloader[ray]"),
     "systemd": (lambda: shutil.which("systemd-analyze") is not None, "needs systemd-analyze: run deploy/setup"),
+    "sudo": (lambda: Path("/usr/sbin/visudo").exists(), "needs sudo: run deploy/setup"),
     "promtool": (PROMTOOL.exists, "needs promtool: run deploy/setup"),
 }
 

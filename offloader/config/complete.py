@@ -86,4 +86,5 @@ def _state_dir(node: Node) -> Path:
         root = node.ssh.user == "root"
         home = Path(os.path.expanduser(f"~{node.ssh.user}"))  # noqa: PTH111 -- Path raises for accounts unknown here
         home = home if home.is_absolute() else Path("/home") / node.ssh.user
+    root = root or (node.ssh.sudo and node.role is not Role.HEAD)
     return Path("/var/lib/grid-offloader") if root else home / ".local/state/grid-offloader"

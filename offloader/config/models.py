@@ -76,6 +76,9 @@ class Ssh(Strict):
     config_file: LocalPath | None = Field(
         None, alias="config", description="SSH client configuration to use instead of ~/.ssh/config"
     )
+    sudo: bool = Field(
+        False, description="true: that account becomes root there by sudo, which must not ask for a password (NOPASSWD)"
+    )
 
 
 class Share(Strict):

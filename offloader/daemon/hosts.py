@@ -32,6 +32,7 @@ def _host(node: Node, stack: AsyncExitStack) -> Host:
         identity_file=given.identity_file,
         known_hosts=given.known_hosts,
         config_file=given.config_file,
+        sudo=given.sudo,
     )
     host = SshHost(node.name, settings)
     stack.push_async_callback(host.close)

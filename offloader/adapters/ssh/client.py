@@ -39,4 +39,5 @@ def client_argv(program: str, settings: SshSettings, argv: Sequence[str]) -> lis
     found += ["-p", str(settings.port)] if settings.port is not None else []
     for name, value in options.items():
         found += ["-o", f"{name}={value}"]
-    return [*found, "--", settings.host, command_line(argv, at_most_s=None).decode("utf-8", "surrogateescape")]
+    remote = command_line(argv, at_most_s=None, sudo=settings.sudo).decode("utf-8", "surrogateescape")
+    return [*found, "--", settings.host, remote]

@@ -71,7 +71,7 @@ class SshHost:
             NodeUnreachable: no connection, connection lost, too late, too much output; the command is ended too, at
                 once where the node can be reached, else by its own limit there.
         """
-        command = command_line(argv, at_most_s=timeout_s + _SPARE_S)
+        command = command_line(argv, at_most_s=timeout_s + _SPARE_S, sudo=self._settings.sudo)
         stage = "could not be started"
         try:
             async with asyncio.timeout(timeout_s):
@@ -113,7 +113,7 @@ class SshHost:
         return made
 
     async def _open(self, kind: _Kind[_ChannelT], argv: Sequence[str], timeout_s: float) -> _ChannelT:
-        command = command_line(argv, at_most_s=None)
+        command = command_line(argv, at_most_s=None, sudo=self._settings.sudo)
         try:
             async with asyncio.timeout(timeout_s), contextlib.AsyncExitStack() as slots:
                 await self._connection()
@@ -188,6 +188,11 @@ class SshHost:
         if status is None:
             raise NodeUnreachable(
                 f"{self._name}: connection lost while {_brief(argv)} ran: whether it ended is not known"
+            )
+        if self._settings.sudo and status and session.pid is None:  # it was never started
+            raise NodeUnreachable(
+                f"{self._name}: sudo lets nobody become root there without a password: {_last_words(session.errors)}; "
+                "it takes a rule with NOPASSWD for the account that is logged in as (sudoers(5))"
             )
         return Completed(_returncode(status), bytes(output), session.errors)
 
@@ -283,7 +288,9 @@ class SshHost:
 
     async def _kill(self, connection: Connection, pid: int) -> None:
         """Through a channel beyond max_sessions: ending something must not wait for what runs."""
-        session = await self._session_when_free(connection, kill_line(pid), _KILL_S, errors_tail=True)
+        session = await self._session_when_free(
+            connection, kill_line(pid, sudo=self._settings.sudo), _KILL_S, errors_tail=True
+        )
         ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         session.start_reading(
             asyncio.get_running_loop(), lambda _: session.give_credit(), lambda _: None, partial(_settle_once, ended)
@@ -406,6 +413,11 @@ class _SshStream(_SshPipes):
 
 def _said(error: BaseException) -> str:
     return str(error) or type(error).__name__
+
+
+def _last_words(errors: bytes) -> str:
+    lines = errors.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1].strip() if lines else "it said nothing"
 
 
 def _feed(session: Session, stdin: bytes) -> None:

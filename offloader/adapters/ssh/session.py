@@ -40,23 +40,31 @@ class SessionRefused(Exception):
         super().__init__(message)
 
 
-def command_line(argv: Sequence[str], *, at_most_s: float | None) -> bytes:
+# In a session of its own: sudo stays in between, and what it starts is to lead a process group. Never with a password:
+# it would have to pass through here.
+_SUDO = ("sudo", "-n", "--")
+_LEADING = ("setsid", "-w")
+
+
+def command_line(argv: Sequence[str], *, at_most_s: float | None, sudo: bool = False) -> bytes:
     """What the login shell there is given: every argument quoted for POSIX shells, bytes as they are (surrogateescape).
 
     The shell becomes a program that tells its pid and then is the command; with a limit, timeout(1) leads the process
-    group, and a shell below it turns death by signal n into exit status 128 + n (SSH libraries drop signals).
+    group, and a shell below it turns death by signal n into exit status 128 + n (SSH libraries drop signals). With
+    `sudo` all of that is root's.
     """
     if not argv:
         raise ValueError("a command needs at least its program")
     words = ["sh", "-c", f'echo "{_MARK} $$" >&2; exec "$@"', "grid-offloader"]
     if at_most_s is not None:
         words += ["timeout", "-s", "KILL", str(math.ceil(at_most_s)), "sh", "-c", '"$@"; exit $?', "grid-offloader"]
-    return b"exec " + shlex.join([*words, *argv]).encode("utf-8", "surrogateescape")
+    before = (*_SUDO, *_LEADING) if sudo else ()
+    return b"exec " + shlex.join([*before, *words, *argv]).encode("utf-8", "surrogateescape")
 
 
-def kill_line(pid: int) -> bytes:
+def kill_line(pid: int, *, sudo: bool = False) -> bytes:
     """Ends the process group of that leader."""
-    return f"exec sh -c 'kill -s KILL -- -{pid}'".encode()
+    return f"exec {shlex.join([*(_SUDO if sudo else ()), 'sh', '-c', f'kill -s KILL -- -{pid}'])}".encode()
 
 
 class Session:

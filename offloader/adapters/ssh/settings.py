@@ -18,6 +18,7 @@ class SshSettings:
     identity_file: Path | None = None  # given: no other key is tried
     known_hosts: Path | None = None  # given: no other file is read
     config_file: Path | None = None  # None: ~/.ssh/config and /etc/ssh/ssh_config
+    sudo: bool = False  # become root there by sudo(8), which must not ask for a password
     connect_timeout_s: float = 5.0  # for each step: TCP, banner, key exchange, authentication
     keepalive_s: float = 5.0  # something is sent at least so often
     dead_after_s: float = 15.0  # sent but not acknowledged for so long: the connection is lost
