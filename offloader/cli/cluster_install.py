@@ -34,7 +34,7 @@ def install(*, nodes: tuple[str, ...], wheels: Path | None, wheel: Path | None, 
     """Install grid-offloader and Ray on every node, each in an environment of its own, as this account.
 
     What is there and right is left alone; what was interrupted goes on. Nothing that runs is touched: `cluster restart`
-    takes services to what was installed.
+    takes services to what was installed. Versions older than the one before are taken away.
 
     Exit codes: 0 done, 9 some nodes failed or were not reached (the others are done).
     """
@@ -54,12 +54,18 @@ async def _install(
 async def installed(
     fleet: Fleet, nodes: tuple[Node, ...], *, wheels: Path | None = None, wheel: Path | None = None
 ) -> list[Outcome]:
-    """Install on these nodes. Raises ExternalError: there is nothing to install from."""
+    """Install on these nodes, and take away what nobody needs any more.
+
+    Raises ExternalError: there is nothing to install from.
+    """
     from offloader.adapters.commands import LocalHost
     from offloader.cluster.installing import install as on_nodes
     from offloader.cluster.installing import sources
+    from offloader.cluster.pruning import prune
     from offloader.cluster.wheel import own_wheel
 
     with tempfile.TemporaryDirectory() as scratch:
         own = wheel or await own_wheel(Path(scratch), LocalHost("here"), sys.executable)
-        return await on_nodes(fleet, nodes, sources(own, wheels or fleet.cluster.manage.wheels))
+        outcomes = await on_nodes(fleet, nodes, sources(own, wheels or fleet.cluster.manage.wheels))
+    bad = {one.node for one in outcomes if not one.ok}
+    return outcomes + await prune(fleet, [node for node in nodes if node.name not in bad])

@@ -50,6 +50,8 @@ VERBS = {
     "listing": ("care.files", "main_listing"),
     "provide": ("care.provide", "main"),
     "revert": ("care.installed", "main_revert"),
+    "used": ("care.spare", "main_used"),
+    "prune": ("care.spare", "main_prune"),
     "unprovide": ("care.removal", "main_unprovide"),
     "remove": ("care.removal", "main_remove"),
     "tend": ("care.tending", "main_tend"),

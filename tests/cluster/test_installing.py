@@ -14,6 +14,7 @@ from tiny_wheels import wheel
 from offloader.adapters.commands import LocalHost
 from offloader.cluster import installing
 from offloader.cluster.installing import install, sources
+from offloader.cluster.pruning import prune
 from offloader.cluster.wheel import _repacked, digest_of, own_wheel
 from offloader.config.shipped import shipped
 from offloader.errors import ExternalError
@@ -89,6 +90,31 @@ async def test_a_new_version_of_ours_lies_beside_the_old_and_leaves_rays_environ
     assert after["app"]["directory"] != before["app"]["directory"]
     assert after["app"]["previous"]["directory"] == before["app"]["directory"]
     assert Path(before["app"]["directory"], "bin/python").exists()
+
+
+@pytest.mark.slow
+async def test_of_three_versions_the_oldest_goes_unless_a_node_that_shares_the_place_may_need_it(
+    world, prepared, tmp_path
+):
+    async def environment(version, away=()):
+        fleet = world.fleet(away=away)
+        nodes = fleet.chosen([name for name in world.names if name not in away])
+        outcomes = await install(fleet, nodes, sources(ours(tmp_path, version), prepared))
+        assert all(one.ok for one in outcomes), outcomes
+        removed = [one.detail for one in await prune(fleet, nodes)]
+        return Path((await fleet.facts(nodes[0]))["installed"]["app"]["directory"]), removed
+
+    first, removed = await environment("0.8")
+    assert removed == []
+    second, removed = await environment("0.9")
+    assert removed == []
+    third, removed = await environment("1.0", away=["w2"])
+    assert removed == []
+    assert first.exists()
+    # Now everybody's current and previous are known; w2 goes straight from the second to the third.
+    _, removed = await environment("1.0")
+    assert removed == [first.name]
+    assert [path.exists() for path in (first, second, third)] == [False, True, True]
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from ..durable import read_json, write_json
 from ..errors import LauncherError
 from ..wire import Document
 
-__all__ = ["INSTALLED", "KINDS", "MARK", "complete", "main_revert", "use"]
+__all__ = ["INSTALLED", "KINDS", "MARK", "complete", "main_revert", "use", "uses"]
 
 INSTALLED = "installed.json"
 KINDS = ("app", "ray")
@@ -33,7 +33,7 @@ def use(state_dir: Path, kind: str, directory: Path, mark: Document, release: st
     `release` names all that is installed together: what `revert` takes back at once.
     """
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    known = _known(state_dir)
+    known = uses(state_dir)
     now = {"directory": str(directory), **mark}
     before = _plain(known.get(kind, {}))
     if before == now:
@@ -52,7 +52,7 @@ def main_revert(arguments: list[str]) -> Document:
     if len(arguments) != 1:
         raise LauncherError("USAGE", "revert STATE_DIR")
     state_dir = Path(arguments[0])
-    known = _known(state_dir)
+    known = uses(state_dir)
     release = known.get("release")
     kinds = [kind for kind in KINDS if known.get(kind, {}).get("release") == release and known[kind].get("previous")]
     gone = [known[kind]["previous"]["directory"] for kind in kinds if not _there(known[kind]["previous"])]
@@ -65,7 +65,8 @@ def main_revert(arguments: list[str]) -> Document:
     return {"changed": kinds, "versions": {kind: known[kind].get("versions", {}) for kind in kinds}}
 
 
-def _known(state_dir: Path) -> Document:
+def uses(state_dir: Path) -> Document:
+    """What the node uses, by kind; nothing where its file is broken."""
     try:
         return read_json(state_dir / INSTALLED) or {}
     except ValueError:

@@ -14,7 +14,7 @@ from ..errors import LauncherError
 from ..wire import LIMIT_BYTES, Document, decode
 from .installed import KINDS, MARK
 
-__all__ = ["main_remove", "main_unprovide"]
+__all__ = ["is_environment", "main_remove", "main_unprovide", "take_away"]
 
 _ENVIRONMENT = re.compile(rf"({'|'.join(KINDS)})-[0-9a-f]{{16}}")
 _LOCK = re.compile(rf"\.({'|'.join(KINDS)})-[0-9a-f]{{16}}\.lock")
@@ -33,7 +33,7 @@ def main_unprovide(arguments: list[str]) -> Document:
     for path in sorted(base.iterdir()) if base.is_dir() else ():
         if _ours(path):
             removed.append(path.name)
-            _remove(path)
+            take_away(path)
     if removed:
         with contextlib.suppress(OSError):
             base.rmdir()
@@ -52,22 +52,28 @@ def main_remove(_arguments: list[str]) -> Document:
         raise LauncherError("USAGE", "absolute paths, and none of the root's own directories")
     there = [path for path in paths if os.path.lexists(path) and os.geteuid() in {0, path.lstat().st_uid}]
     for path in there:
-        _remove(path)
+        take_away(path)
     for directory in directories:
         with contextlib.suppress(OSError):
             directory.rmdir()
     return {"changed": bool(there), "left": [str(path) for path in paths if os.path.lexists(path)]}
 
 
-def _ours(path: Path) -> bool:
+def is_environment(path: Path) -> bool:
+    """Whether we made it."""
     if _ENVIRONMENT.fullmatch(path.name):
         # One that was interrupted has no mark; but then it is a virtual environment by this name.
         with contextlib.suppress(ValueError):
             return read_json(path / MARK) is not None or (path / "pyvenv.cfg").exists()
-    return path.name == _WHEELS or _LOCK.fullmatch(path.name) is not None
+    return False
 
 
-def _remove(path: Path) -> None:
+def _ours(path: Path) -> bool:
+    return is_environment(path) or path.name == _WHEELS or _LOCK.fullmatch(path.name) is not None
+
+
+def take_away(path: Path) -> None:
+    """With all that is in it."""
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
     else:

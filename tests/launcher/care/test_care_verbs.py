@@ -1,5 +1,6 @@
 """What a node is like, files put there, environments made there."""
 
+import fcntl
 import json
 import os
 import socket
@@ -140,3 +141,31 @@ def test_a_wheel_with_another_hash_is_refused_with_pips_words(verb, tmp_path):
     assert answer["error"] == "NOT_INSTALLED"
     assert "hash" in answer["detail"].lower()
     assert "ray" not in facts(verb, tmp_path)["installed"]
+
+
+def test_environments_that_are_used_were_used_before_or_run_something_stay_and_others_go(verb, tmp_path):
+    base, state = tmp_path / "env", tmp_path / "state"
+    for name in ("app-" + digit * 16 for digit in "12345"):
+        (base / name / "bin").mkdir(parents=True)
+        (base / name / "pyvenv.cfg").touch()
+    (base / "app-of-mine").mkdir()
+    state.mkdir()
+    before = {"directory": str(base / ("app-" + "2" * 16))}
+    app = {"directory": str(base / ("app-" + "3" * 16)), "previous": before}
+    (state / "installed.json").write_text(json.dumps({"app": app, "ray": {"directory": "/opt/ray", "previous": None}}))
+    program = base / ("app-" + "1" * 16) / "bin/sleep"
+    program.symlink_to("/bin/sleep")
+    lock = base / (".app-" + "4" * 16 + ".lock")
+    with subprocess.Popen([program, "1000"]) as running, lock.open("w") as making:
+        fcntl.flock(making, fcntl.LOCK_EX)
+        (answer,) = verb("used", state, base)
+        (pruned,) = verb("prune", base, *answer["used"])
+        running.kill()
+    assert answer["used"] == ["app-" + digit * 16 for digit in "123"]
+    assert pruned["removed"] == ["app-" + "5" * 16]
+    assert sorted(path.name for path in base.glob("app*")) == [
+        *("app-" + digit * 16 for digit in "1234"),
+        "app-of-mine",
+    ]
+    assert verb("prune", "env", code=1)[0]["error"] == "USAGE"
+    assert verb("prune", tmp_path / "none") == [{"removed": []}]
