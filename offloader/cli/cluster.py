@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import click
 
-from offloader.cli import render
 from offloader.cli.cluster_install import install
 from offloader.cli.cluster_look import check, status
 from offloader.cli.cluster_run import restart, start, stop
 from offloader.cli.cluster_uninstall import uninstall
 from offloader.cli.cluster_upgrade import upgrade
 from offloader.cli.config import config_option
+from offloader.cli.files import put
 
 __all__ = ["cluster_group"]
 
@@ -39,7 +37,7 @@ def targets(output: Path | None, config: Path | None) -> None:
     from offloader.config.load import find_config, load_cluster
     from offloader.config.targets import targets_json
 
-    _put(targets_json(load_cluster(find_config(config))), output)
+    put(targets_json(load_cluster(find_config(config))), output)
 
 
 @cluster_group.command()
@@ -54,30 +52,4 @@ def rules(output: Path | None, config: Path | None) -> None:
     from offloader.config.load import find_config, load_cluster
     from offloader.config.node_rules import node_rules_yaml
 
-    _put(node_rules_yaml(load_cluster(find_config(config))), output)
-
-
-def _put(text: str, output: Path | None) -> None:
-    if output is None:
-        click.echo(text, nl=False)
-        return
-    try:
-        _replace(output, text)
-    except OSError as error:
-        raise click.ClickException(f"{output} cannot be written: {error.strerror}") from error
-    render.say(f"wrote {output}")
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write beside it, flush to disk, rename over it; readable by Prometheus whatever our umask."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text)
-            out.flush()
-            os.fchmod(out.fileno(), 0o644)
-            os.fsync(out.fileno())
-        Path(temporary).replace(path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    put(node_rules_yaml(load_cluster(find_config(config))), output)

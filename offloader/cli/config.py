@@ -12,6 +12,7 @@ import click
 
 from offloader import places
 from offloader.cli import render
+from offloader.cli.files import replace
 from offloader.cli.session import format_option
 
 __all__ = ["config_group", "config_option"]
@@ -83,6 +84,31 @@ def prometheus(targets: str, config: Path | None) -> None:
     from offloader.config.load import find_config, load_cluster
 
     click.echo(prometheus_snippet(load_cluster(find_config(config)), targets), nl=False)
+
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@config_group.command()
+@click.option("--provisioning", default="/etc/grafana/provisioning", show_default=True, type=_FOLDER,
+              help="Where Grafana looks for data sources and providers of dashboards.")  # fmt: skip
+@click.option("--dashboards", default="/var/lib/grafana/dashboards/grid-offloader", show_default=True, type=_FOLDER,
+              help="Where the dashboards go.")  # fmt: skip
+@config_option
+def grafana(provisioning: Path, dashboards: Path, config: Path | None) -> None:
+    """Write what Grafana needs for this cluster: its Prometheus as data source, and the dashboards.
+
+    Grafana takes them over when it starts; later changes of dashboards within a minute.
+    """
+    from offloader.config.grafana_files import grafana_files
+    from offloader.config.load import find_config, load_cluster
+
+    for path, text in grafana_files(load_cluster(find_config(config)), provisioning, dashboards.absolute()).items():
+        try:
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except OSError as error:
+            raise click.ClickException(f"{path.parent} cannot be made: {error.strerror}") from error
+        replace(path, text)
 
 
 @config_group.command()
