@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from exporter.settings import DEFAULT_PORT
+from offloader.cluster.prometheus_files import CONTROLLER_JOB, EXPORTER_JOB
 from offloader.cluster.shipping import main, shipped_files
 from offloader.config.models import Cluster, Controller, Prometheus, Ray
+from offloader.config.series import CLUSTER_LABEL, NODE_LABEL, RESOURCE_LABEL, ROLE_LABEL
 from offloader.config.shipped import shipped
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -133,3 +135,17 @@ def test_documents_and_examples_name_the_ports_of_the_source():
     }
     assert {(name, port) for name, port in named if port not in known} == set()
     assert len({port for _, port in named} & set(ours().values())) >= 3
+
+
+def test_rules_dashboards_and_documents_use_the_labels_and_jobs_of_the_source():
+    """A label or a job that is changed in the source must be changed there, too."""
+    files = [*PROJECT.glob("rules/**/*.yml"), *PROJECT.glob("grafana/dashboards/*.json")]
+    asking = "\n".join(path.read_text(encoding="utf-8") for path in files).replace('\\"', '"')
+    told = "\n".join(path.read_text(encoding="utf-8") for path in [PROJECT / "README.md", *PROJECT.glob("docs/*.md")])
+    assert set(re.findall(r'(\w+)=~?"worker"', asking + told)) == {ROLE_LABEL}
+    assert set(re.findall(r'(\w+)=~?"memory"', asking)) == {RESOURCE_LABEL}
+    assert set(re.findall(r"label_values\(grid:up\b[^,]*, (\w+)\)", asking)) == {CLUSTER_LABEL, NODE_LABEL}
+    assert set(re.findall(r'\bjob="(grid-[\w-]+)"', asking + told)) == {EXPORTER_JOB, CONTROLLER_JOB}
+    assert re.search(rf"\bby \({NODE_LABEL}\)", asking)
+    targets = json.loads(shipped("deploy", "prometheus", "targets", "grid-exporter.json").read_text())
+    assert {frozenset(entry["labels"]) for entry in targets} == {frozenset({CLUSTER_LABEL, NODE_LABEL, ROLE_LABEL})}
