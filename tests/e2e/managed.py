@@ -83,6 +83,12 @@ class Managed:
         assert done.returncode == code, f"{shlex.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
+    def type(self, line):
+        """A line of README, with this cluster's file."""
+        program, *words = shlex.split(line)
+        assert program == Path(COMMAND).name
+        return self.cli(*(str(self.file) if word == "cluster.yaml" else word for word in words))
+
     def run(self, *arguments, user=None):
         """Run a command on the head."""
         variables = [f"GRID_OFFLOADER_CONFIG={self.file}", f"GRID_OFFLOADER_SOCKET={self.private}/run/control.sock"]

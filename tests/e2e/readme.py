@@ -21,6 +21,13 @@ OFFLINE = (
 )
 """In this order, each on what the ones before it left."""
 
+SERVICES = (
+    "grid-offloader up --config cluster.yaml",
+    "grid-offloader cluster status --config cluster.yaml",
+    "grid-offloader cluster stop --config cluster.yaml",
+)
+"""test_up.py"""
+
 WORK = "GRID_OFFLOAD=allow nohup python3 train.py >train.log 2>&1 &"
 SERVE = "grid-offloader serve --config cluster.yaml"
 LOOK = ("grid-offloader status", "grid-offloader scan --all", "grid-offloader why")
@@ -37,7 +44,7 @@ AUTO = (
 )
 LIVE = (WORK, SERVE, *LOOK, WHY, DRY_RUN, MOVE, LOGS, CANCEL, RUN, *AUTO)
 
-KNOWN = (*FETCH, *DEMO, DOWN, EXPORTER, *OFFLINE, *LIVE)
+KNOWN = (*FETCH, *DEMO, DOWN, EXPORTER, *OFFLINE, *SERVICES, *LIVE)
 
 
 def blocks(language: str) -> list[str]:
