@@ -44,6 +44,7 @@ def up(*, config: Path | None, wheels: Path | None, form: str) -> None:
 
 
 async def _up(config: Path | None, wheels: Path | None, form: str) -> int:
+    from offloader.cluster.alertmanager_files import webhook_token_file
     from offloader.cluster.checking import check, problems
     from offloader.cluster.health import until_healthy
     from offloader.cluster.lifecycle import make_token, start
@@ -67,7 +68,11 @@ async def _up(config: Path | None, wheels: Path | None, form: str) -> int:
         documents = await until_healthy(partial(status_documents, fleet, nodes, probes), _HEALTHY_S)
         if not any(one.changed for one in (*placed, *begun)):
             render.say(_CHANGED_NOTHING)
-        return SOME_FAILED if show_status(fleet.cluster.name, documents, form) else 0
+        code = show_status(fleet.cluster.name, documents, form)
+        render.say(
+            f"status page: http://{fleet.cluster.controller.listen}/, its token: {webhook_token_file(fleet.cluster)}"
+        )
+        return SOME_FAILED if code else 0
 
 
 def _tell(unfit: Iterable[tuple[str, list[dict[str, Any]]]]) -> None:

@@ -12,7 +12,8 @@ pytestmark = [pytest.mark.testbed, pytest.mark.ray, pytest.mark.promtool, pytest
 def test_one_command_brings_everything_up_a_second_changes_nothing_and_stop_leaves_no_process(managed):
     managed.write_installing()
     up, status, stop = readme.SERVICES
-    managed.type(up)
+    token_file = managed.private / "state/webhook.token"
+    assert f"status page: http://127.0.0.1:9778/, its token: {token_file}" in managed.type(up).stderr
     document = managed.json("cluster", "status")
     assert set(states(document).values()) == {"running"}, states(document)
     assert document["ok"] is True
@@ -27,6 +28,7 @@ def test_one_command_brings_everything_up_a_second_changes_nothing_and_stop_leav
     managed.bed.wait_for(lambda: managed.targets() == wanted, 30, "all targets up")
     assert managed.type(status).stdout.count("running") == 9
     assert managed.json("cluster", "check")["ok"] is True
+    the_status_page_opens_with_the_token(managed, token_file)
     rules_reach_alertmanager_and_alerts_the_controller(managed)
 
     again = managed.cli("up", "--format", "json")
@@ -36,6 +38,13 @@ def test_one_command_brings_everything_up_a_second_changes_nothing_and_stop_leav
     managed.type(stop)
     assert managed.ours() == []
     assert managed.json("cluster", "status", code=1)["ok"] is False
+
+
+def the_status_page_opens_with_the_token(managed, token_file):
+    token = managed.bed.exec(HEAD, ["cat", str(token_file)]).stdout.strip()
+    page = "http://127.0.0.1:9778/"
+    assert managed.ask(page) == 200
+    assert (managed.ask(f"{page}v1/status", token), managed.ask(f"{page}v1/status", "wrong")) == (200, 401)
 
 
 def rules_reach_alertmanager_and_alerts_the_controller(managed):
