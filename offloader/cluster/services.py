@@ -46,6 +46,8 @@ _RAY_ENVIRONMENT = {
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
 }
 
+_CLOSED = "Sockets and logs of the Ray that grid-offloader runs: for Ray's account alone.\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -82,6 +84,7 @@ class Service:
     writes: tuple[str, ...] = ()  # directories that it writes to
     acts: bool = False  # on other processes of the node, which hardening must not prevent
     leaves: bool = False  # what it starts may outlive it
+    private: bool = False  # what it writes is for its account alone
     ready_s: float = _READY_S
     grace_s: float = 15.0
 
@@ -101,6 +104,7 @@ class Service:
             "ready_s": self.ready_s,
             "grace_s": self.grace_s,
             "leaves": self.leaves,
+            "private": self.private,
             "mark": self.mark,
             "user": self.user,
         }
@@ -241,9 +245,14 @@ def _ray(cluster: Cluster, node: Node, place: Place) -> Service:
         environ={**environ, **cluster.ray.environment},
         listens=listens,
         user=place.user,
-        files=(File(token, place.token, "0600"),),
+        files=(
+            File(token, place.token, "0600"),
+            # Ray opens all that it makes below to everybody (try_make_directory_shared of ray/_common/utils.py).
+            File(f"{sessions}/README", _CLOSED, "0600"),
+        ),
         writes=(directory, sessions),
         acts=True,
+        private=True,
         ready_s=_RAY_READY_S,
         grace_s=30.0,
     )

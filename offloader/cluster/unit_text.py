@@ -20,11 +20,10 @@ _HARDENED = (
     "LockPersonality=yes",
     "SystemCallArchitectures=native",
     "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
-    "UMask=0022",
 )
 """For what only looks and tells. /proc stays whole: to look at everybody's processes is the exporter's work."""
 
-_ACTS = ("KillMode=mixed", "UMask=0022", "LimitNOFILE=65536")
+_ACTS = ("KillMode=mixed", "LimitNOFILE=65536")
 """What works on other people's processes, or runs them, needs all that they may need: no confinement would be true."""
 
 
@@ -68,6 +67,10 @@ def _service(service: Service, *, system: bool) -> Iterator[str]:
         yield from _HARDENED
     else:
         yield "NoNewPrivileges=yes"
+    yield f"UMask={'0077' if service.private else '0022'}"
+    if system and service.private:
+        yield "StateDirectoryMode=0700"
+        yield "RuntimeDirectoryMode=0700"
     if system:
         yield from (_directory(path, confined=not service.acts) for path in service.writes)
     yield ""

@@ -77,8 +77,17 @@ def test_ray_keeps_its_state_on_disk_listens_privately_and_knows_the_token_by_fi
     assert ray.environ["RAY_gcs_storage_path"] == "/s/ray/gcs"
     assert "--dashboard-host=10.0.0.1" in ray.argv
     assert PLACE.token not in repr((ray.argv, ray.environ, ray))
-    assert [(file.path, file.mode) for file in ray.files] == [("/s/ray/token", "0600")]
+    sessions = ray.environ["RAY_TMPDIR"]
+    assert [(file.path, file.mode) for file in ray.files] == [("/s/ray/token", "0600"), (f"{sessions}/README", "0600")]
     assert ray.files[0].text == PLACE.token
+
+
+def test_what_ray_writes_is_for_its_account_alone(load):
+    found = of(load())
+    assert [name for name, one in found.items() if one.private] == ["ray"]
+    text = unit_text(found["ray"], system=True).splitlines()
+    assert {"UMask=0077", "StateDirectoryMode=0700", "RuntimeDirectoryMode=0700"} <= set(text)
+    assert "UMask=0022" in unit_text(found["controller"], system=True)
 
 
 def test_options_and_variables_of_the_file_come_last(load):

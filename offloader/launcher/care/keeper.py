@@ -33,7 +33,7 @@ _CANNOT_EXECUTE = 127
 class Service(NamedTuple):
     """What is kept. `leaves`: what it starts may outlive it; `grace_s`: from TERM to KILL; `mark`: its settings'.
 
-    `account`: as whom it runs, where that is not the keeper's own.
+    `account`: as whom it runs, where that is not the keeper's own; `private`: what it writes is for that one alone.
     """
 
     argv: list[str]
@@ -42,6 +42,7 @@ class Service(NamedTuple):
     leaves: bool
     mark: str
     account: pwd.struct_passwd | None
+    private: bool = False
 
     @classmethod
     def of(cls, spec: Document) -> Service:
@@ -51,7 +52,8 @@ class Service(NamedTuple):
             raise ValueError("argv must begin with an absolute path")
         account = pwd.getpwnam(str(spec["user"]))
         other = account if account.pw_uid != os.geteuid() else None
-        return cls(argv, environ, float(spec["grace_s"]), bool(spec["leaves"]), str(spec["mark"]), other)
+        leaves, private = bool(spec["leaves"]), bool(spec.get("private"))
+        return cls(argv, environ, float(spec["grace_s"]), leaves, str(spec["mark"]), other, private)
 
 
 def keep(directory: Path, service: Service, ready: Ready) -> int:
@@ -162,7 +164,7 @@ class _Keeper:
             os.dup2(log, 1)
             os.dup2(log, 2)
             os.closerange(3, 256)
-            os.umask(0o022)
+            os.umask(0o077 if self._service.private else 0o022)
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             service = self._service

@@ -196,6 +196,13 @@ def test_two_starts_at_once_start_one(node):
     assert len({answer["pid"] for answer in answers}) == 1
 
 
+@pytest.mark.parametrize(("private", "mask"), [(False, "0022"), (True, "0077")])
+def test_what_a_private_service_writes_is_for_its_account_alone(node, private, mask):
+    pid = node.tend("one", *sleeper(), private=private)["pid"]
+    status = Path(f"/proc/{pid}/status")
+    eventually(lambda: f"Umask:\t{mask}" in status.read_text(), "its umask")
+
+
 def test_its_environment_is_what_was_asked_for_and_nothing_else(node):
     node.tend("one", *sleeper(), environ={"ONLY": "this"})
     pid = node.state("one")["pid"]

@@ -3,9 +3,12 @@
 import fcntl
 import json
 import os
+import pwd
+import shutil
 import socket
 import stat
 import subprocess
+from pathlib import Path
 
 import pytest
 from tiny_wheels import wheel
@@ -92,6 +95,55 @@ def test_put_replaces_a_file_only_where_it_differs_and_keeps_secrets(verb, tmp_p
     assert verb("put", path, "0600", text=b"secret")[0]["changed"] is True
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert verb("put", "relative", "0600", code=1)[0]["error"] == "USAGE"
+
+
+@pytest.fixture
+def nobodys():
+    """A place where root alone can make something, gone afterwards."""
+    place = Path("/run/grid-offloader-test-put")
+    shutil.rmtree(place, ignore_errors=True)
+    yield place
+    shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.mark.root
+def test_what_is_put_for_another_account_is_that_ones_alone(verb, nobodys):
+    path, uid = nobodys / "token", pwd.getpwnam("nobody").pw_uid
+    assert verb("put", path, "0600", "nobody", text=b"secret")[0]["changed"] is True
+    assert verb("put", path, "0600", "nobody", text=b"secret")[0]["changed"] is False
+    seen = [(one.stat().st_uid, stat.S_IMODE(one.stat().st_mode)) for one in (nobodys, path)]
+    assert seen == [(uid, 0o700), (uid, 0o600)]
+
+
+@pytest.mark.root
+def test_a_trap_in_the_directory_of_another_account_leads_nowhere(verb, nobodys, tmp_path):
+    """Root writes nothing through it: what that account could not change itself stays as it is."""
+    verb("put", nobodys / "token", "0600", "nobody", text=b"secret")
+    victim = tmp_path / "victim"
+    victim.write_text("root's")
+    (nobodys / "token").unlink()
+    (nobodys / "token").symlink_to(victim)
+    verb("put", nobodys / "token", "0600", "nobody", text=b"secret")
+    assert (victim.read_text(), victim.stat().st_uid) == ("root's", 0)
+    assert not (nobodys / "token").is_symlink()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("user", [[], ["nobody"]])
+def test_a_directory_that_somebody_else_made_first_gets_no_secret(verb, nobodys, user):
+    nobodys.mkdir()
+    os.chown(nobodys, 1001, 1001)
+    (answer,) = verb("put", nobodys / "token", "0600", *user, text=b"secret", code=1)
+    assert answer["error"] == "OPEN_TO_OTHERS"
+    assert list(nobodys.iterdir()) == []
+
+
+def test_a_secrets_directory_is_closed_and_a_link_to_one_is_none(verb, tmp_path):
+    (tmp_path / "open").mkdir(mode=0o755)
+    verb("put", tmp_path / "open/token", "0600", text=b"secret")
+    assert stat.S_IMODE((tmp_path / "open").stat().st_mode) == 0o700
+    (tmp_path / "link").symlink_to(tmp_path / "open")
+    assert verb("put", tmp_path / "link/token", "0600", text=b"x", code=1)[0]["error"] == "OS_ERROR"
 
 
 def test_listing_of_what_is_not_there_is_empty(verb, tmp_path):
