@@ -18,7 +18,7 @@ DEFAULT_NAME = "gt"
 DEFAULT_SUBNET = "10.77.0.0/24"
 DEFAULT_NODES = ("gpu-master", "gpu1", "gpu2")
 HEAD = DEFAULT_NODES[0]
-USERS = {"alice": 1001, "bob": 1002}
+USERS = {"alice": 1001, "bob": 1002, "raysvc": 1003}
 MARKER = "testbed.json"
 MAX_NAME = 8  # leaves room for a suffix: the kernel allows 15 bytes in a network interface's name
 

@@ -40,7 +40,7 @@ async def opened(config: Path | None, *, quiet: bool = False) -> AsyncIterator[F
     file = find_config(config).resolve()
     cluster = load_cluster(file)
     async with AsyncExitStack() as stack:
-        agents = {node.name: agent_of(node, stack, verb_s=_VERB_S) for node in cluster.nodes}
+        agents = {node.name: agent_of(cluster, node, stack, verb_s=_VERB_S) for node in cluster.nodes}
         heard = (lambda _: None) if quiet else told
         yield Fleet(cluster, file, agents, heard, os.environ.get("XDG_RUNTIME_DIR", "") if os.geteuid() else "")
 

@@ -19,7 +19,7 @@ from offloader.cli.session import format_option, run
 __all__ = ["up"]
 
 _HEALTHY_S = 90.0
-_BLOCKING = frozenset({"ssh", "python", "ports", "disk", "shared", "programs"})
+_BLOCKING = frozenset({"ssh", "python", "ports", "disk", "shared", "programs", "account"})
 _CHANGED_NOTHING = "nothing to change: the cluster is as the file says"
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from offloader.cluster.services import Place, programs, services
 from offloader.config.models import Cluster, Node
+from offloader.launcher.owner import ALMOST_ROOT
+from offloader.model import Role
 
 __all__ = ["Finding", "Level", "findings", "ports_of", "unreachable"]
 
@@ -21,6 +23,7 @@ _SKEW_S = 2.0
 _ROOM_BYTES = 2_000_000_000
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "lustre", "fuse.sshfs", "beegfs", "gpfs", "ceph")
 _VOLATILE = ("tmpfs", "ramfs")
+_MIGHTY = ALMOST_ROOT | {"sudo", "wheel"}
 
 
 class Level(StrEnum):
@@ -98,7 +101,7 @@ def _of(cluster: Cluster, node: Node, facts: Facts, states: Mapping[str, Facts],
     yield _criu(facts)
     yield _rsync(facts)
     yield _nvidia(facts, usual)
-    yield Finding("account", Level.FINE, _mode(cluster, facts))
+    yield _account(cluster, node, facts)
 
 
 def _python(facts: Facts, usual: _Usual) -> Finding:
@@ -223,10 +226,24 @@ def _nvidia(facts: Facts, usual: _Usual) -> Finding:
     return Finding("nvidia", Level.FINE, f"driver {driver}")
 
 
-def _mode(cluster: Cluster, facts: Facts) -> str:
-    if cluster.multi_user:
-        return "several users' cluster: everybody's work may move"
-    return f"single-account cluster: only {facts['user']}'s work moves"
+def _account(cluster: Cluster, node: Node, facts: Facts) -> Finding:
+    """Which kind of cluster it is, what that allows, and what it needs (architecture.md, Privileges)."""
+    if not cluster.multi_user:
+        return Finding("account", Level.FINE, f"single-account cluster: only {facts['user']}'s work moves")
+    ray = cluster.manage.ray_user or ""
+    there, problem, remedy = facts["accounts"].get(ray), "", ""
+    if facts["uid"] != 0:
+        problem, remedy = f"several users' cluster, but we are {facts['user']} there", "be root: nodes[].ssh.user"
+    elif there is None or there["uid"] == 0:
+        problem = f"{ray} is no ordinary account there"
+        remedy = f"useradd --system --no-create-home --shell /usr/sbin/nologin {ray}, on every node"
+    elif mighty := sorted(_MIGHTY.intersection(there["groups"])):
+        problem, remedy = f"{ray} is as good as root there: in group {', '.join(mighty)}", "take it out of that group"
+    elif node.role is Role.WORKER and facts["sudo"] is None:
+        problem, remedy = "no sudo", "apt-get install sudo"
+    if problem:
+        return Finding("account", Level.PROBLEM, problem, remedy)
+    return Finding("account", Level.FINE, f"several users' cluster: everybody's work moves, Ray runs as {ray}")
 
 
 def _version(facts: Facts, kind: str, package: str) -> str | None:

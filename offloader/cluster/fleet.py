@@ -55,6 +55,7 @@ class Fleet:
                 "directories": _directories(self.cluster, node),
                 "programs": list(programs(self.cluster, node)),
                 "criu": node.criu,
+                "accounts": [name for name in (self.cluster.manage.ray_user,) if name],
                 **asked,
             }
             began = time.time()
@@ -118,7 +119,8 @@ class Fleet:
 
 def environments_of(cluster: Cluster, node: Node) -> str:
     """The directory of environments there."""
-    return cluster.manage.environments or f"{node.state_dir}/env"
+    default = f"{node.state_dir}-env" if cluster.multi_user else f"{node.state_dir}/env"
+    return cluster.manage.environments or default
 
 
 def _directories(cluster: Cluster, node: Node) -> dict[str, str]:

@@ -20,6 +20,7 @@ from offloader.cluster.fleet import Fleet, environments_of
 from offloader.cluster.outcome import Outcome
 from offloader.cluster.wheel import digest_of
 from offloader.config.models import Node
+from offloader.config.privileged import privilege_of
 from offloader.config.shipped import shipped
 from offloader.errors import ExternalError, NodeUnreachable
 from offloader.model import Role
@@ -75,7 +76,9 @@ async def install(fleet: Fleet, nodes: Sequence[Node], given: Sources) -> list[O
             act = partial(_install, fleet, kind=kind, given=given)
             done.append(await fleet.one(node, f"install {kind}", act))
             if not done[-1].ok:
-                break
+                return done
+        if fleet.cluster.multi_user and node.role is Role.WORKER:
+            done.append(await fleet.one(node, "privilege", partial(_privileged, fleet)))
         return done
 
     found = await asyncio.gather(*(node_by_node(node) for node in nodes))
@@ -101,6 +104,13 @@ async def _install(fleet: Fleet, node: Node, *, kind: str, given: Sources) -> Ou
         raise NodeUnreachable(f"{node.name}: {answer['directory']} holds no {kind}")
     state = "installed" if answer["changed"] else "present"
     return Outcome(node.name, f"install {kind}", ok=True, state=state, changed=answer["changed"], detail=version)
+
+
+async def _privileged(fleet: Fleet, node: Node) -> Outcome:
+    """Ray's account may have capsules opened there, and nothing else, as root."""
+    answer = await fleet.verb(node, "privilege", document=privilege_of(fleet.cluster, node))
+    state = "installed" if answer["changed"] else "present"
+    return Outcome(node.name, "privilege", ok=True, state=state, changed=answer["changed"])
 
 
 async def _sent(fleet: Fleet, node: Node, kind: str, base: str, given: Sources) -> Document:

@@ -125,7 +125,9 @@ async def _start(fleet: Fleet, node: Node, *, token: str, name: str) -> Outcome:
     runs = before.get("state") == "running"
     if not runs:
         for file in service.files:
-            await fleet.agents[node.name].verb("put", file.path, file.mode, stdin=file.text.encode())
+            await fleet.agents[node.name].verb(
+                "put", file.path, file.mode, *([file.owner] if file.owner else []), stdin=file.text.encode()
+            )
     answer = await _started(fleet, node, service)
     if not answer["ready"]:
         said = str(answer.get("said", "")).splitlines()[-3:]

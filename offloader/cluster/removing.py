@@ -10,12 +10,13 @@ from offloader.cluster.services import ray_sessions, service_names
 from offloader.cluster.unit_text import unit_name
 from offloader.config.complete import RAY_TOKEN_NAME, WEBHOOK_TOKEN_NAME
 from offloader.config.models import Cluster, Node
+from offloader.config.privileged import privilege_of, ray_account, ray_directory
 from offloader.model import Role
 
 __all__ = ["remove"]
 
 _REMOVE_S = 300.0
-_OF_NODES = ("attempts", "moves", "staged", "services", "ray", "prometheus", "alertmanager", "installed.json", "bin")
+_OF_NODES = ("attempts", "moves", "staged", "services", "prometheus", "alertmanager", "installed.json", "bin")
 """In a node's state directory; the launcher itself last."""
 _OF_THE_CONTROLLER = (
     *("journal.db", "journal.db-wal", "journal.db-shm", "spare", "capsules", "disabled", "lock"),
@@ -38,8 +39,12 @@ async def _remove(fleet: Fleet, node: Node) -> Outcome:
     if units_wanted(fleet.cluster, facts):
         for name in service_names(fleet.cluster, node):
             await fleet.verb(node, "unit-remove", unit_name(name))
+    if fleet.cluster.multi_user and node.role is Role.WORKER:
+        await fleet.verb(node, "unprivilege", document=privilege_of(fleet.cluster, node))
     made = await fleet.verb(node, "unprovide", environments_of(fleet.cluster, node), timeout_s=_REMOVE_S)
-    document = {"paths": [*_paths(fleet.cluster, node), ray_sessions(fleet.cluster, facts["user"])]}
+    document = {
+        "paths": [*_paths(fleet.cluster, node), ray_sessions(fleet.cluster, ray_account(fleet.cluster, facts["user"]))]
+    }
     document["directories"] = _directories(fleet.cluster, node)
     answer = await fleet.verb(node, "remove", document=document, timeout_s=_REMOVE_S)
     left = [*made["left"], *answer["left"]]
@@ -50,7 +55,7 @@ async def _remove(fleet: Fleet, node: Node) -> Outcome:
 
 
 def _paths(cluster: Cluster, node: Node) -> list[str]:
-    paths = [f"{node.state_dir}/{name}" for name in _OF_NODES]
+    paths = [ray_directory(cluster, node), *(f"{node.state_dir}/{name}" for name in _OF_NODES)]
     if node.role is Role.HEAD:
         paths += [str(cluster.controller.state_dir / name) for name in _OF_THE_CONTROLLER]
         paths.append(str(cluster.controller.socket))

@@ -16,6 +16,7 @@ from offloader.cluster.addresses import joined, of_url, split
 from offloader.cluster.alertmanager_files import alertmanager_text
 from offloader.cluster.prometheus_files import prometheus_files
 from offloader.config.models import Cluster, Node
+from offloader.config.privileged import ray_account, ray_directory
 from offloader.config.targets import exporter_target
 from offloader.model import Role
 
@@ -37,6 +38,9 @@ _RAY_ENVIRONMENT = {
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # Logs may lie below /run, which is memory.
+    "RAY_ROTATION_MAX_BYTES": "16777216",
+    "RAY_ROTATION_BACKUP_COUNT": "1",
     # A dead node is noticed within a quarter of a minute; a head that restarts is waited for.
     "RAY_health_check_initial_delay_ms": "10000",
     "RAY_health_check_period_ms": "2000",
@@ -63,11 +67,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that a service reads."""
+    """A file that a service reads. `owner`: whose it and its directory are, if not the account's that we are there."""
 
     path: str
     text: str = field(repr=False)
     mode: str = "0644"
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +144,12 @@ def services(cluster: Cluster, node: Node, place: Place, config: Path) -> tuple[
 
 
 def ray_sessions(cluster: Cluster, user: str) -> str:
-    """Where this cluster's Ray keeps sockets and logs on every node. Short whatever the names: unix(7)."""
+    """Where this cluster's Ray keeps sockets and logs on every node. Short whatever the names: unix(7).
+
+    Several users share the node: then it is where only root can make it.
+    """
     digest = hashlib.sha256(f"{cluster.name}\0{user}".encode()).hexdigest()[:8]
-    return f"/tmp/grid-ray-{digest}"  # noqa: S108 - made by Ray
+    return f"/run/grid-ray-{digest}" if cluster.multi_user else f"/tmp/grid-ray-{digest}"  # noqa: S108
 
 
 def _exporter(node: Node, place: Place) -> Service:
@@ -207,10 +215,15 @@ def _prometheus(cluster: Cluster, node: Node, place: Place) -> Service:
 
 def _ray(cluster: Cluster, node: Node, place: Place) -> Service:
     head, address = cluster.head, node.ray_node_ip
-    directory, token = f"{node.state_dir}/ray", f"{node.state_dir}/ray/token"
+    account = ray_account(cluster, place.user)
+    directory = ray_directory(cluster, node)
+    token = f"{directory}/token"
     dashboard, port = of_url(cluster.ray.address)
     environ = {**_environ(place, place.ray), **_RAY_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": token}
-    sessions = ray_sessions(cluster, place.user)  # /tmp/ray is whoever's came first
+    if account != place.user:
+        environ |= {"HOME": directory, "USER": account, "LOGNAME": account}
+    owner = account if account != place.user else ""
+    sessions = ray_sessions(cluster, account)  # /tmp/ray is whoever's came first
     environ["RAY_TMPDIR"] = sessions
     role: tuple[str, ...] = (f"--address={joined(head.ray_node_ip, cluster.ray.port)}",)
     listens: tuple[tuple[str, int], ...] = ((address, cluster.ray.node_port),)
@@ -244,11 +257,11 @@ def _ray(cluster: Cluster, node: Node, place: Place) -> Service:
         ),
         environ={**environ, **cluster.ray.environment},
         listens=listens,
-        user=place.user,
+        user=account,
         files=(
-            File(token, place.token, "0600"),
+            File(token, place.token, "0600", owner),
             # Ray opens all that it makes below to everybody (try_make_directory_shared of ray/_common/utils.py).
-            File(f"{sessions}/README", _CLOSED, "0600"),
+            File(f"{sessions}/README", _CLOSED, "0600", owner),
         ),
         writes=(directory, sessions),
         acts=True,

@@ -36,7 +36,7 @@ def crosscheck(found: Validated[Cluster], document: Document, base: Path) -> Fin
         return Findings((), ())
     cluster = found.value
     check = _Check(cluster, document, base)
-    problems = [*check.thresholds(), *check.node_label(), *check.secrets()]
+    problems = [*check.thresholds(), *check.node_label(), *check.secrets(), *check.accounts()]
     # In lists something may have been put aside: then "no head" would mislead, and positions are shifted.
     if found.sound("nodes"):
         problems += [*check.heads(), *check.duplicates(), *check.aliases(), *check.labels()]
@@ -132,6 +132,15 @@ class _Check:
         if len(os.fsencode(socket)) > _LONGEST_SOCKET_PATH:
             message = f"{socket} is longer than a socket's path may be ({_LONGEST_SOCKET_PATH} bytes)"
             yield self.document.problem(("controller", "socket"), message)
+
+    def accounts(self) -> Iterator[Problem]:
+        """Whoever reaches Ray runs code as the account that it runs as (docs/operations.md, Several users)."""
+        account = self.cluster.manage.ray_user
+        if self.cluster.multi_user and account is None:
+            message = "Ray needs an ordinary account of its own there, nobody's: name it in manage.ray_user"
+            yield self.document.problem(("multi_user",), message)
+        if account == "root":
+            yield self.document.problem(("manage", "ray_user"), "Ray never runs as root")
 
     def files(self, section: str) -> Iterator[Problem]:
         patterns = getattr(self.cluster, section).rule_files

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from offloader.config.fields import ListenAddress, LocalPath, NodePath, Size, Strict
+from offloader.config.fields import ListenAddress, LocalPath, NodePath, NonEmpty, Size, Strict
 
 __all__ = ["Manage", "Supervision"]
 
@@ -37,6 +37,9 @@ class Manage(Strict):
     supervision: Annotated[Supervision, Field(strict=False)] = Field(
         Supervision.AUTO,
         description="who keeps services running: `systemd`, `own` keepers, or `auto`: systemd where it runs",
+    )  # fmt: skip
+    ray_user: NonEmpty | None = Field(
+        None, description="with `multi_user`: the ordinary account, nobody's own, that Ray runs as on every node"
     )  # fmt: skip
     shared: tuple[NodePath, ...] = Field((), description="directories that all nodes should see alike: checked")
     prometheus: bool | None = Field(

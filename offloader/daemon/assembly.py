@@ -341,7 +341,7 @@ def _channels(cluster: Cluster) -> tuple[Channel[Message], ...]:
 
 def _agents(cluster: Cluster, stack: AsyncExitStack) -> Mapping[str, Agent]:
     """A launcher per node; nothing is connected to before it is asked something."""
-    return {node.name: agent_of(node, stack, verb_s=Timings().verb_s) for node in cluster.nodes}
+    return {node.name: agent_of(cluster, node, stack, verb_s=Timings().verb_s) for node in cluster.nodes}
 
 
 def _missing_backend(cluster: Cluster) -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 from offloader.adapters.commands import LocalHost
-from offloader.config.models import Node
+from offloader.config.models import Cluster, Node
+from offloader.config.privileged import opener
 from offloader.model import Role
 from offloader.moves.agent import Agent
 from offloader.moves.plan import MoveNode
@@ -14,9 +15,9 @@ from offloader.ports import Host
 __all__ = ["agent_of"]
 
 
-def agent_of(node: Node, stack: AsyncExitStack, *, verb_s: float) -> Agent:
+def agent_of(cluster: Cluster, node: Node, stack: AsyncExitStack, *, verb_s: float) -> Agent:
     """The launcher of a node; nothing is connected to before it is asked something. `stack` closes the connection."""
-    return Agent(_host(node, stack), _move_node(node), verb_s=verb_s)
+    return Agent(_host(node, stack), _move_node(cluster, node), verb_s=verb_s)
 
 
 def _host(node: Node, stack: AsyncExitStack) -> Host:
@@ -39,5 +40,6 @@ def _host(node: Node, stack: AsyncExitStack) -> Host:
     return host
 
 
-def _move_node(node: Node) -> MoveNode:
-    return MoveNode(node.name, node.ray_node_ip or node.address, node.python, node.state_dir, node.criu or "")
+def _move_node(cluster: Cluster, node: Node) -> MoveNode:
+    address, criu = node.ray_node_ip or node.address, node.criu or ""
+    return MoveNode(node.name, address, node.python, node.state_dir, criu, opener(cluster, node))

@@ -26,7 +26,7 @@ from .terminal.screen import Screen
 from .wakeup import Wakeup
 from .wire import Document, emit
 
-__all__ = ["EXIT_ABORTED", "EXIT_FAILED", "EXIT_NOT_CLAIMED", "Hold", "main"]
+__all__ = ["EXIT_ABORTED", "EXIT_FAILED", "EXIT_NOT_CLAIMED", "Hold", "claimed", "main", "run"]
 
 EXIT_NOT_CLAIMED = 3
 EXIT_ABORTED = 4
@@ -442,17 +442,25 @@ def main(arguments: list[str]) -> int:
     if len(rest) != 1:
         raise LauncherError("USAGE", "hold DIR [--detach]")
     directory = Path(rest[0]).absolute()
+    capsule = claimed(directory)
+    if capsule is None:
+        return EXIT_NOT_CLAIMED
+    if detached:
+        emit({"launcher_pid": detach.run(directory, lambda ready: run(directory, capsule, ready))})
+        return 0
+    return run(directory, capsule)
+
+
+def claimed(directory: Path) -> Capsule | None:
+    """The capsule that waited there, if any did; else that is said. Raises LauncherError."""
     capsule = place.claim(directory)
     if capsule is None:
         emit({"error": "NOT_PLACED", "detail": f"no capsule waits in {directory}: revoked, or claimed before"})
-        return EXIT_NOT_CLAIMED
-    if detached:
-        emit({"launcher_pid": detach.run(directory, lambda ready: _run(directory, capsule, ready))})
-        return 0
-    return _run(directory, capsule, detach.not_waited_for)
+    return capsule
 
 
-def _run(directory: Path, capsule: Capsule, ready: detach.Ready) -> int:
+def run(directory: Path, capsule: Capsule, ready: detach.Ready = detach.not_waited_for) -> int:
+    """Be the launcher of a claimed capsule to its end. Returns the exit status."""
     os.umask(0o077)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     warden.start(capsule.task)

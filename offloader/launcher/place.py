@@ -31,8 +31,7 @@ def place(directory: Path, document: Document) -> None:
         LauncherError: BAD_CAPSULE, EXISTS, OLD_EPOCH.
     """
     capsule = load(document)
-    if directory.name != capsule.task:
-        raise LauncherError("BAD_CAPSULE", f"its directory must be called {capsule.task}")
+    _named_like(directory, capsule)
     directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     newer = newer_epoch(directory, capsule)
     if newer is not None:
@@ -61,6 +60,7 @@ def claim(directory: Path) -> Capsule | None:
         document = read_json(directory / CLAIMED)
         _empty(directory / CLAIMED)
     capsule = load(document or {})
+    _named_like(directory, capsule)
     newer = newer_epoch(directory, capsule)
     if newer is not None:
         raise LauncherError("OLD_EPOCH", f"epoch {newer} of the job is here already")
@@ -93,6 +93,12 @@ def newer_epoch(directory: Path, capsule: Capsule) -> int | None:
         if entry.name.startswith(prefix) and entry.name[len(prefix) :].isdigit()
     ]
     return max((epoch for epoch in epochs if epoch > capsule.epoch), default=None)
+
+
+def _named_like(directory: Path, capsule: Capsule) -> None:
+    """Another attempt's capsule, taken along from its own directory, is none."""
+    if directory.name != capsule.task:
+        raise LauncherError("BAD_CAPSULE", f"its directory must be called {capsule.task}")
 
 
 def _empty(capsule: Path) -> None:

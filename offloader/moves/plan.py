@@ -68,6 +68,7 @@ class MoveNode:
     python: str
     state_dir: str
     criu: str = ""  # its path there; empty: what the node's PATH has
+    opener: str = ""  # what the backend's account may start there by sudo; empty: it is ours, and starts the launcher
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ def cli(world, monkeypatch, capsys):
     monkeypatch.setenv("GRID_OFFLOADER_CONFIG", str(world.file))
     away = []
 
-    def agent_of(node, _stack, **_):
+    def agent_of(_cluster, node, _stack, **_):
         return world.fleet(away=away).agents[node.name]
 
     monkeypatch.setattr("offloader.daemon.hosts.agent_of", agent_of)

@@ -96,6 +96,30 @@ def test_a_program_that_the_head_lacks_is_told_with_its_package_and_the_key_that
     assert remedy == "apt-get install prometheus-alertmanager, or name it: manage.alertmanager_program"
 
 
+@pytest.mark.parametrize(
+    ("changes", "words", "remedy"),
+    [
+        ({}, None, None),
+        ({"uid": 1000}, "we are grid there", "ssh.user"),
+        ({"accounts": {"grid-ray": None}}, "grid-ray is no ordinary account", "useradd --system"),
+        ({"accounts": {"grid-ray": {"uid": 0, "groups": []}}}, "grid-ray is no ordinary account", "useradd"),
+        ({"accounts": {"grid-ray": {"uid": 998, "groups": ["docker", "x"]}}}, "in group docker", "out of that group"),
+        ({"sudo": None}, "no sudo", "apt-get install sudo"),
+    ],
+)
+def test_what_several_users_cluster_needs_is_told(tmp_path, changes, words, remedy):
+    file = tmp_path / "cluster.yaml"
+    nodes = "[{name: h, role: head, address: 10.0.0.1}, {name: a, role: worker, address: 10.0.0.2}]"
+    file.write_text(f"cluster: lab\nnodes: {nodes}\nmulti_user: true\nmanage: {{ray_user: grid-ray}}\n")
+    good = {**FACTS, "uid": 0, "sudo": "/usr/bin/sudo", "accounts": {"grid-ray": {"uid": 998, "groups": ["grid-ray"]}}}
+    found = findings(load_cluster(file), {"h": good, "a": {**good, **changes}}, {})
+    (one,) = [one for one in found["a"] if one.check == "account"]
+    if words is None:
+        assert (one.level, "everybody's work moves" in one.found) == (Level.FINE, True)
+    else:
+        assert (one.level, words in one.found, remedy in one.remedy) == (Level.PROBLEM, True, True), one
+
+
 def test_a_slow_answer_is_no_wrong_clock(look):
     assert look(skew_s=3.0, skew_within_s=2.5) == []
 

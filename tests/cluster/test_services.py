@@ -90,6 +90,23 @@ def test_what_ray_writes_is_for_its_account_alone(load):
     assert "UMask=0022" in unit_text(found["controller"], system=True)
 
 
+def test_several_users_ray_is_an_accounts_of_its_own_where_only_root_makes_directories(load):
+    cluster = load(multi_user=True, manage={"ray_user": "grid-ray"})
+    found = of(cluster, "w", dataclasses.replace(PLACE, user="root", home="/root"))
+    assert {name: one.user for name, one in found.items()} == {"exporter": "root", "ray": "grid-ray"}
+    ray = found["ray"]
+    sessions = ray.environ["RAY_TMPDIR"]
+    assert sessions.startswith("/run/grid-ray-")
+    assert (ray.environ["HOME"], ray.environ["RAY_AUTH_TOKEN_PATH"]) == ("/s-ray", "/s-ray/token")
+    assert [(file.path, file.mode, file.owner) for file in ray.files] == [
+        *(("/s-ray/token", "0600", "grid-ray"), (f"{sessions}/README", "0600", "grid-ray"))
+    ]
+    text = unit_text(ray, system=True)
+    assert {"User=grid-ray", "UMask=0077", "RuntimeDirectoryMode=0700"} <= set(text.splitlines())
+    assert f"RuntimeDirectory={sessions.removeprefix('/run/')}\n" in text
+    assert "NoNewPrivileges" not in text  # sudo could not be used
+
+
 def test_options_and_variables_of_the_file_come_last(load):
     cluster = load(ray={"environment": {"RAY_health_check_period_ms": "9"}})
     ray = of(cluster, "w")["ray"]

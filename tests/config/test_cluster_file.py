@@ -261,11 +261,24 @@ def test_without_a_say_the_policy_is_that_of_the_design(report):
     assert policy(report(SMALLEST).cluster, own_uid=7) == Policy(head="head", own_uid=7, budgets=Budgets())
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("multi_user: true\n", "Ray needs an ordinary account of its own"),
+        ("multi_user: true\nmanage: {ray_user: root}\n", "Ray never runs as root"),
+    ],
+)
+def test_several_users_cluster_names_an_account_for_ray_that_is_not_root(messages, text, words):
+    (found,) = messages(SMALLEST + text)
+    assert words in found
+
+
 def test_what_the_file_says_reaches_the_policy(report):
     cluster = report(
         SMALLEST
         + """\
 multi_user: true
+manage: {ray_user: grid-ray}
 protect: {min_uid: 500, programs: [my-*], licensed: [matlab], users: [svc]}
 budgets: {in_flight: 2, process_interval: 20m, quarantine: 2h}
 auto_offload: {thresholds: {cpu: 60%}, stale_after: 4, stale_cap: 1m, unknown_hold: 10s, initial_cooldown: 5s}

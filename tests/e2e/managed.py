@@ -164,7 +164,7 @@ class Managed:
         for node in self.settings.nodes:
             own = self.settings.node_dir(node)
             found += [str(path) for path in (own / "private" / self.user).rglob("*")]
-            found += [str(path) for path in (own / "tmp").glob("*ray*")]
+            found += [str(path) for place in ("tmp", "run") for path in (own / place).glob("*ray*")]
         return found + [str(path) for path in self.environments.rglob("*")]
 
     def ask(self, url, token=None):
@@ -213,7 +213,7 @@ class Managed:
         self.bed.make_whole()
         self.cli("cluster", "stop", "--force")
         for node in self.settings.nodes:
-            self.bed.exec(node.name, ["sh", "-c", f"rm -rf {self.private}/* /tmp/grid-ray-*"])
+            self.bed.exec(node.name, ["sh", "-c", f"rm -rf {self.private}/* /tmp/grid-ray-* /run/grid-ray-*"])
         self.bed.exec(HEAD, ["umount", "--lazy", "/usr/share"])
 
 

@@ -41,6 +41,16 @@ def test_a_directory_of_another_name_is_refused(bench, capsule):
     assert bench.verb("place", bench.root / "attempts" / "other.1", stdin=capsule)["error"] == "BAD_CAPSULE"
 
 
+def test_another_attempts_capsule_is_not_claimed(bench, capsule):
+    """A copy that was put into another directory says the same twice."""
+    directory = bench.place(capsule)
+    other = bench.attempt(2)
+    other.mkdir(mode=0o700)
+    (other / "capsule.json").write_bytes((directory / "capsule.json").read_bytes())
+    with pytest.raises(LauncherError, match="must be called"):
+        claim(other)
+
+
 WRONG = [
     ("version", 2),
     ("job", "../../etc"),

@@ -1,13 +1,15 @@
 """`facts`: what a node is like, as far as it matters to running our services there. Changes nothing.
 
 On stdin one document: `state_dir`, `directories` (to be, by what for), `ports` (`[host, port]` to listen on), `shared`
-(files that another node has just made), `programs` (that must be there), `criu` (a program, or nothing: what PATH has).
+(files that another node has just made), `programs` and `accounts` (that must be there), `criu` (a program, or nothing:
+what PATH has).
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import grp
 import importlib.util
 import os
 import platform
@@ -54,9 +56,21 @@ def main(_arguments: list[str]) -> Document:
         "shared": {str(path): os.path.exists(str(path)) for path in asked.get("shared", ())},
         "criu": _criu(asked.get("criu")),
         "rsync": shutil.which("rsync"),
+        "sudo": shutil.which("sudo"),
+        "accounts": {str(name): _account(str(name)) for name in asked.get("accounts", ())},
         "nvidia": _nvidia(),
         "t": time.time(),  # last: the answer's journey is what makes clocks hard to compare
     }
+
+
+def _account(name: str) -> Document | None:
+    """Its number, and what its groups are called; None: there is no such account."""
+    with contextlib.suppress(KeyError):
+        found = pwd.getpwnam(name)
+        known = {group.gr_gid: group.gr_name for group in grp.getgrall()}
+        groups = os.getgrouplist(name, found.pw_gid)
+        return {"uid": found.pw_uid, "groups": sorted(known.get(group, str(group)) for group in groups)}
+    return None
 
 
 def _python() -> Document:
