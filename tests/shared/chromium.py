@@ -184,8 +184,9 @@ def _started(path: Path, home: Path) -> subprocess.Popen[bytes]:
 
 
 def _libraries() -> str:
-    """Every folder with libraries that was unpacked: some are in folders of their own (libpulsecommon)."""
-    return ":".join(sorted({str(file.parent) for file in (DEBIAN / "usr/lib").glob("*-linux-gnu*/**/*.so*")}))
+    """Every folder with libraries that was unpacked: some are in folders of their own, some not below usr."""
+    found = (file for root in ("usr/lib", "lib") for file in (DEBIAN / root).glob("*-linux-gnu*/**/*.so*"))
+    return ":".join(sorted({str(file.parent) for file in found}))
 
 
 async def _address(session: aiohttp.ClientSession, home: Path, process: subprocess.Popen[bytes]) -> str:
