@@ -29,7 +29,7 @@ class Approving:
 
     def listed(self, caller: Caller) -> list[Document]:
         """What waits for an answer, or to be carried out."""
-        return [self._document(one, caller) for one in self._controller.proposals() if one.open]
+        return [self._document(one, caller) for one in self._controller.proposals()]
 
     async def answer(self, caller: Caller, proposal_id: str, *, agreed: bool) -> Document:
         """Carry it out if it is still possible as it was proposed, or let it be.

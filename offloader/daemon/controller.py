@@ -14,7 +14,7 @@ from offloader.daemon.keeps import Keeps
 from offloader.daemon.setup import Setup
 from offloader.daemon.snapshot import FROZEN_LOAD, Measured, Observer
 from offloader.daemon.toggles import IN_FORCE, STATE, Switches, thresholds_in_force
-from offloader.engine.approval import answered
+from offloader.engine.approval import answered, under_way
 from offloader.engine.evaluate import relief_for, threshold_for
 from offloader.engine.guard import effective_mode
 from offloader.engine.history import moved, started
@@ -132,8 +132,12 @@ class Controller:
         self._keep(STATE, self._state.to_json())
 
     def proposals(self) -> tuple[Proposal, ...]:
-        """Planned moves that wait for somebody's word, and those that ended a while ago."""
-        return self._state.proposals
+        """Planned moves that wait for somebody's word, or were agreed to and are not possible yet.
+
+        Not those that have begun since the last tick: the next one ends them.
+        """
+        waiting = [one for one in self._state.proposals if one.open]
+        return tuple(one for one in waiting if not self._under_way(one))
 
     def proposal(self, proposal_id: str) -> Proposal:
         """The open one of that id. Raises NotFound."""
@@ -146,15 +150,20 @@ class Controller:
         return found
 
     async def answer(self, proposal_id: str, *, by_uid: int, agreed: bool) -> Proposal:
-        """Somebody says yes or no; the next tick acts on it. Raises NotFound."""
+        """Somebody says yes or no; the next tick acts on it. Raises NotFound, also for a no that comes too late."""
         async with self._turn:
             held = self.proposal(proposal_id)
+            if not agreed and self._under_way(held):
+                raise NotFound(f"{proposal_id:.60} was agreed to and its move is under way: `grid-offloader cancel`")
             if held.approved and agreed:
                 return held
             now, policy = self.parts.clock.time(), self.setup.policy
             self._state = answered(self._state, held, policy, by_uid=by_uid, agreed=agreed, now=now)
             self._keep(STATE, self._state.to_json())
             return next(one for one in self._state.proposals if one.id == proposal_id)
+
+    def _under_way(self, proposal: Proposal) -> bool:
+        return under_way(proposal, self.parts.store.moves(since=proposal.made_t))
 
     async def _obey_kill_switch(self) -> None:
         killed = self.parts.switches.read().kill_switch

@@ -159,6 +159,7 @@ class Desk:
             caller.uid,
             caller.name,
             view=self._controller.view,
+            proposals=self._controller.proposals(),
             keeps=parts.keeps.active(),
             store=parts.store,
             now=now,

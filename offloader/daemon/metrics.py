@@ -155,7 +155,7 @@ class _Views(Collector):
         modes = [([mode.value], float(mode is toggles.ceiling)) for mode in Mode]
         yield gauge("ceiling", modes)
         yield gauge("kill_switch", [([], float(toggles.kill_switch))])
-        waiting = sum(one.open and not one.approved for one in self._controller.proposals())
+        waiting = sum(not one.approved for one in self._controller.proposals())
         yield gauge("proposals", [([], float(waiting))])
 
     def _loop(self) -> Iterator[Metric]:

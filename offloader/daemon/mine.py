@@ -10,6 +10,7 @@ from offloader.daemon.documents import keep_document, move_document
 from offloader.daemon.move_story import move_sentence
 from offloader.daemon.runs import started_jobs
 from offloader.daemon.status import notice_documents, proposal_documents
+from offloader.engine.schema import Proposal
 from offloader.jobs.store import Reader
 from offloader.model import AttemptState, Job, JobState, Keep, Move, MoveState
 
@@ -22,7 +23,14 @@ _RECENT_S = 86400.0
 
 
 def mine_document(
-    uid: int, user: str, *, view: View | None, keeps: Sequence[Keep], store: Reader, now: float
+    uid: int,
+    user: str,
+    *,
+    view: View | None,
+    proposals: Sequence[Proposal],
+    keeps: Sequence[Keep],
+    store: Reader,
+    now: float,
 ) -> Document:
     """Everything about the jobs of this user, moves newest first."""
     moves = [move for move in store.moves(limit=_LOOKED_THROUGH) if move.identity.uid == uid]
@@ -31,7 +39,7 @@ def mine_document(
         "uid": uid,
         "user": user,
         "notices": [one for one in notice_documents(view) if one["uid"] == uid],
-        "proposals": proposal_documents(view, private=True, uid=uid),
+        "proposals": proposal_documents(proposals, private=True, uid=uid),
         "kept": [keep_document(one) for one in keeps if one.uid == uid],
         "jobs": started_jobs(store, since=now - _RECENT_S, private=True, uid=uid),
         "moves": [_move(move, store) for move in moves[:_SHOWN]],

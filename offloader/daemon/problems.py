@@ -56,7 +56,7 @@ def _switched_off(controller: Controller, toggles: Toggles) -> Iterator[Document
     pressed = controller.view and any(
         state.phase in (RulePhase.FIRING, RulePhase.RELIEVING) for state in controller.view.state.rules.values()
     )
-    waiting = [one for one in controller.proposals() if one.open and not one.approved]
+    waiting = [one for one in controller.proposals() if not one.approved]
     if waiting:
         many = f"{len(waiting)} planned moves wait" if len(waiting) > 1 else "a planned move waits"
         yield _problem(Reason.APPROVAL, f"{many} for somebody to agree", "grid-offloader approve")

@@ -22,7 +22,7 @@ from offloader.daemon.ticker import Beat
 from offloader.daemon.toggles import thresholds_in_force
 from offloader.engine.evaluate import relief_for, threshold_for
 from offloader.engine.guard import effective_mode
-from offloader.engine.schema import RuleState
+from offloader.engine.schema import Proposal, RuleState
 from offloader.jobs.store import Store
 from offloader.model import Capacity, Decision, Mode, Move, Reading, Reason, Role, Rule, Toggles
 
@@ -72,7 +72,7 @@ def status_document(
         "rules": rule_documents(view, setup.rules, toggles, setup.policy.head, private=private),
         "next": serving_story(controller, trouble, now, private=private).to_json(),
         "notices": notice_documents(view),
-        "proposals": proposal_documents(view, private=private),
+        "proposals": proposal_documents(controller.proposals(), private=private),
         "workers": _workers(view, store),
         "jobs": started_jobs(store, since=now - _RECENT_S, private=private),
         "moves_in_flight": [_move(store, move, private=private) for move in in_flight],
@@ -103,10 +103,9 @@ def notice_documents(view: View | None) -> list[Document]:
     ]
 
 
-def proposal_documents(view: View | None, *, private: bool, uid: int | None = None) -> list[Document]:
+def proposal_documents(waiting: Sequence[Proposal], *, private: bool, uid: int | None = None) -> list[Document]:
     """What waits for somebody's word. `private`: with what was seen of the jobs; `uid`: of that owner."""
-    found = view.state.proposals if view is not None else ()
-    return [proposal_document(one, private=private) for one in found if one.open and uid in (None, one.uid)]
+    return [proposal_document(one, private=private) for one in waiting if uid in (None, one.uid)]
 
 
 def rule_documents(

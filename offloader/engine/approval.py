@@ -6,14 +6,14 @@ no, it is withdrawn, or nobody answers in time. Whoever agrees has agreed to wha
 strategies. Everything is decided anew when it is carried out, and nothing else is done in its place.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from offloader.engine.schema import EngineState, Notice, Proposal, identity_key
 from offloader.engine.tick import Evaluated, Tick
-from offloader.model import Candidate, Decision, DecisionKind, Mode, Obstacle, Policy, Reason, Snapshot
+from offloader.model import Candidate, Decision, DecisionKind, Mode, Move, Obstacle, Policy, Reason, Snapshot
 
-__all__ = ["answered", "asked", "job_of", "one_start", "proposal_changes", "proposed", "standing"]
+__all__ = ["answered", "asked", "job_of", "one_start", "proposal_changes", "proposed", "standing", "under_way"]
 
 _VALID_S = 300.0
 """Once agreed to, it may be carried out for so long: a word given for this moment is none for tonight."""
@@ -26,13 +26,16 @@ def standing(state: EngineState, snapshot: Snapshot, policy: Policy) -> tuple[Pr
         later = replace(one, made_t=min(one.made_t, snapshot.now))  # a clock that is set back stretches nothing
         if one.answered_t is not None:
             later = replace(later, answered_t=min(one.answered_t, snapshot.now))
-        if one.open and any(
-            identity_key(move.identity) == one.process and move.created_t >= one.made_t for move in snapshot.moves
-        ):
+        if one.open and under_way(one, snapshot.moves):
             later = _ended(later, Reason.ALREADY_MOVING, snapshot.now)
         if later.open or _ended_t(later) + policy.budgets.process_interval_s > snapshot.now:
             after.append(later)
     return tuple(after)
+
+
+def under_way(proposal: Proposal, moves: Iterable[Move]) -> bool:
+    """Whether what it proposes has begun: its job moves, or moved, since it was proposed."""
+    return any(identity_key(move.identity) == proposal.process and move.created_t >= proposal.made_t for move in moves)
 
 
 def proposed(candidate: Candidate, proposals: Sequence[Proposal]) -> Proposal | None:

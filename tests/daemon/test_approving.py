@@ -60,6 +60,28 @@ async def test_who_agrees_sees_the_move_begin_and_is_named(world: World, caller)
         await world.desk.answer(caller, held["id"], agreed=True)
 
 
+async def test_no_question_is_left_once_its_move_is_under_way(world: World) -> None:
+    """At once, and not only when the next tick has seen it: people would answer a question that is none any more."""
+    held = await asked(world)
+    await world.desk.answer(ALICE, held["id"], agreed=True)
+    assert len(world.mover.plans) == 1
+    status = await world.desk.status(ALICE)
+    listed = (await world.desk.proposals(ALICE), status["proposals"], (await world.desk.mine(ALICE))["proposals"])
+    assert listed == ([], [], [])
+    assert not any(one["command"] == "grid-offloader approve" for one in status["problems"])
+    assert [one["pid"] for one in status["moves_in_flight"]] == [held["pid"]]
+    with pytest.raises(NotFound, match="under way"):
+        await world.desk.answer(ALICE, held["id"], agreed=False)
+
+
+async def test_what_was_agreed_to_and_cannot_begin_yet_is_still_listed(world: World) -> None:
+    with_notice(world)
+    held = await asked(world)
+    await world.desk.answer(ROOT, held["id"], agreed=True)
+    assert [one["approved_by"] for one in await world.desk.proposals(ALICE)] == [0]
+    assert [one["approved_by"] for one in (await world.desk.status(ALICE))["proposals"]] == [0]
+
+
 async def test_nobody_else_may_answer(world: World) -> None:
     held = await asked(world)
     for agreed in (True, False):
