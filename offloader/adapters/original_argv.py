@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from exporter.procfs.process import ProcessFacts
 from offloader.adapters.environment import Environment
@@ -12,11 +13,12 @@ __all__ = ["rewritten"]
 _DELETED = " (deleted)"
 
 
-def rewritten(known: ProcessFacts, environment: Environment) -> bool:
+def rewritten(known: ProcessFacts, environment: Environment, same_files: Callable[[], bool]) -> bool:
     """Whether argv cannot be trusted to start the same program: its first word must lead to the running file.
 
     A shell started as `-bash` counts as rewritten; so does a program started by a relative path that then changed
-    its directory. A file that was replaced while it ran proves nothing, nor does a PATH that cannot be read.
+    its directory. A file that was replaced while it ran proves nothing, nor does a PATH that cannot be read, nor what
+    lies at its paths here unless they are the `same_files`.
     """
     if environment.overwritten:
         return True
@@ -25,7 +27,7 @@ def rewritten(known: ProcessFacts, environment: Environment) -> bool:
     word = os.fsdecode(known.argv[0])
     if "/" not in word and not environment.readable:
         return False
-    return not any(_is_exe(path, known) for path in _places(word, known.cwd, environment.path))
+    return not any(_is_exe(path, known) for path in _places(word, known.cwd, environment.path)) and same_files()
 
 
 def _places(word: str, cwd: str | None, path: str) -> list[str]:

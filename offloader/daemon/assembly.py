@@ -105,10 +105,19 @@ def metrics_source(cluster: Cluster) -> PrometheusSource:
 
 
 def make_observer(
-    source: MetricsSource, journal: Any, keeps: Keeps, experience: Experience, alerts: AlertLog
+    source: MetricsSource, journal: Any, keeps: Keeps, experience: Experience, alerts: AlertLog, *, acts: bool = True
 ) -> Observer:
-    """The observer of this machine. `journal`: the store, or whatever answers for it in a look without a controller."""
-    processes = ProcessSource()
+    """The observer of this machine.
+
+    Args:
+        source: where numbers come from.
+        journal: the store, or whatever answers for it in a look without a controller.
+        keeps: what owners keep here.
+        experience: what earlier moves say of estimates.
+        alerts: which rules an alert hurries.
+        acts: whether somebody acts on what is observed.
+    """
+    processes = ProcessSource(acts=acts)
     return Observer(
         partial(gather, source),
         lambda detail: processes.read(detail=detail),
@@ -182,7 +191,7 @@ async def assemble(setup: Setup, *, record_only: bool) -> Assembled:
         parts = Parts(
             store=journal,
             clock=clock,
-            observer=make_observer(source, journal, keeps, experience, alert_log),
+            observer=make_observer(source, journal, keeps, experience, alert_log, acts=not record_only),
             switches=switches,
             keeps=keeps,
             decisions=decisions,

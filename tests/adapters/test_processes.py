@@ -321,6 +321,19 @@ class TestArgv:
         assert one.argv_rewritten
         assert one.argv[0] == PYTHON.encode()
 
+    @pytest.mark.root
+    def test_files_of_another_root_prove_nothing_to_whoever_only_looks(self, farm, source, tmp_path):
+        """A controller in a container sees all processes, and none of their files at the paths that they have."""
+        apart = (
+            "mount -t tmpfs none $1; cd $1; mkdir usr; ln -s usr/bin usr/lib usr/lib64 .; mount --bind /usr usr;"
+            f'cp {PYTHON} mine; exec chroot . /mine -c "$2"'
+        )
+        pid = farm.start("unshare", "-m", "sh", "-c", apart, "sh", str(tmp_path), READY + FOR_EVER)
+        title = farm.python(OVERWRITE.replace("AREA", "arg"))
+        looking = ProcessSource(acts=False).read(detail=True)
+        assert (looking[pid].argv_rewritten, looking[title].argv_rewritten) == (False, True)
+        assert source.read(detail=True)[pid].argv_rewritten, "who acts takes no chances"
+
     @pytest.mark.parametrize("word", ["python3", "./python3", "bin/../python3"])
     def test_a_word_that_leads_to_the_running_file_is_trusted(self, farm, source, tmp_path, word):
         """By PATH, by a relative path, through symbolic links."""
