@@ -11,6 +11,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 PROMTOOL = PROJECT / ".cache/debian/usr/bin/promtool"
 CRIU = PROJECT / ".cache/criu/criu"
+COMPOSE = PROJECT / ".cache/compose/docker-compose"
 
 sys.path.insert(0, str(PROJECT / "tests/shared"))  # helpers of tests in several folders
 sys.path.insert(0, str(PROJECT / "deploy"))  # the test bed's helper package is no part of the wheel's packages
@@ -67,6 +68,7 @@ NEEDS = {
         "needs root and CRIU: run deploy/criu, which says what is wrong",
     ),
     "chromium": (lambda: importlib.import_module("chromium").program() is not None, "needs Chromium: run deploy/setup"),
+    "compose": (COMPOSE.exists, "needs Docker Compose: run deploy/setup"),
     "root": (lambda: os.geteuid() == 0, "needs root"),
     "ray": (lambda: importlib.util.find_spec("ray") is not None, "needs Ray: pip install grid-offloader[ray]"),
     "systemd": (lambda: shutil.which("systemd-analyze") is not None, "needs systemd-analyze: run deploy/setup"),
