@@ -305,7 +305,7 @@ def managed(testbed: Testbed) -> Iterator[Managed]:
     testbed.run("ray", "down")
     testbed.run("monitoring", "down")
     made = Managed(testbed)
-    testbed.wait_for(lambda: not made.ours(), 20, "empty nodes")
+    made.empty()
     made.install_templates()
     made.limit(None)
     yield made

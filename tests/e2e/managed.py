@@ -1,5 +1,6 @@
 """The test bed's nodes under `grid-offloader up`, as one ordinary account, from nothing but an SSH server."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -150,12 +151,23 @@ class Managed:
         directory = Path(json.loads(file.read_text())["app"]["directory"])
         return list(directory.glob(f"lib/python3*/site-packages/offloader/{name}"))
 
+    def empty(self):
+        """End what tests before this one left on the nodes."""
+        for pid in self._pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.bed.wait_for(lambda: not self.ours(), 20, "empty nodes")
+
     def ours(self):
         """Everything on the nodes besides process 1 and sshd."""
-        found = []
+        return list(self._pids().values())
+
+    def _pids(self):
+        """As seen from outside of the nodes: pid → command line."""
+        found = {}
         for node in self.settings.nodes:
             members = nodes.group(self.settings, node).pids()
-            found += [line for pid in members if (line := nodes.command_line(pid).strip()) and not _bare(line)]
+            found |= {pid: line for pid in members if (line := nodes.command_line(pid).strip()) and not _bare(line)}
         return found
 
     def left(self):

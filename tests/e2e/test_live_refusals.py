@@ -22,6 +22,7 @@ class Stuck:
         self.controlled, self.bed = rooted, rooted.bed
         self.own = self.bed.root / "private/stuck"
         """A path that every node has for itself."""
+        self.pids = []
         for node in (HEAD, TARGET):
             self.bed.exec(node, ["rm", "-rf", str(self.own)])
             self.bed.exec(node, ["mkdir", str(self.own)])
@@ -33,7 +34,14 @@ class Stuck:
         program = f"import os, time\n{source}\n{tell}\ntime.sleep(900)\n"
         words = shlex.join([python, "-c", program])
         line = f"echo $$ > {shlex.quote(str(ready))}.new; exec {words} {suffix}"
-        return self.bed.start_program(HEAD, name, ("bash", "-c", line), user="root", environment=environment).pid
+        pid = self.bed.start_program(HEAD, name, ("bash", "-c", line), user="root", environment=environment).pid
+        self.pids.append(pid)
+        return pid
+
+    def end(self):
+        """Leave none of them to the tests that follow."""
+        for pid in self.pids:
+            self.bed.exec(HEAD, ["sh", "-c", f"kill -KILL {pid} 2>/dev/null || true"])
 
     def judged(self, pid):
         """The codes that a dry run of a live move tells; of what is in the way of every move, the first alone."""
@@ -65,7 +73,9 @@ class Stuck:
 def stuck(rooted):
     rooted.start(mode="observe")
     rooted.ready()
-    return Stuck(rooted)
+    made = Stuck(rooted)
+    yield made
+    made.end()
 
 
 def breaks(stuck):

@@ -23,6 +23,7 @@ def shared(testbed):
     testbed.run("ray", "down")
     testbed.run("monitoring", "down")
     made = Managed(testbed, user="root", multi_user=True)
+    made.empty()
     made.write(app=made.own_environment, ray=made.own_environment, ray_user=RAY)
     for node in made.settings.nodes:
         rules = f"{made.private}/sudoers.d"
