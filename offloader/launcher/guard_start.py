@@ -13,6 +13,7 @@ import resource
 import select
 import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from .wire import LIMIT_BYTES, Document, decode
 
 __all__ = ["adopt", "main", "start"]
 
+_END_S = 2.0
 _OVER = frozenset({"armed", "thawed", "saved", "ended", "gone"})
 
 
@@ -46,11 +48,16 @@ def main(arguments: list[str]) -> Document:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     elif not (directory / "state.json").exists():
         raise LauncherError("NO_STATE", f"no guard ever ran in {directory}")
-    lock = _lock(directory)
+    lock, failed = _lock(directory), False
     try:
         return {"guard_pid": detach.run(directory, lambda ready: _serve(directory, config, ready))}
+    except LauncherError:
+        failed = True
+        raise
     finally:
         os.close(lock)
+        if failed:
+            _await_release(directory)
 
 
 def _lock(directory: Path) -> int:
@@ -62,6 +69,16 @@ def _lock(directory: Path) -> int:
         os.close(descriptor)
         raise LauncherError("LOCKED", f"a guard runs in {directory}") from None
     return descriptor
+
+
+def _await_release(directory: Path) -> None:
+    """Until those that did not become a guard have ended: whoever asks again must not meet them."""
+    deadline = time.monotonic() + _END_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(LauncherError):
+            os.close(_lock(directory))
+            return
+        time.sleep(0.005)
 
 
 def _serve(directory: Path, config: GuardConfig | None, ready: detach.Ready) -> int:

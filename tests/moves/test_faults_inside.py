@@ -197,7 +197,8 @@ async def truncating(world):
             await asyncio.sleep(0.05)
     yield child, shared
     for pid in writers(shared):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     await child.wait()
 
 
