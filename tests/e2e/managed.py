@@ -157,6 +157,7 @@ class Managed:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.bed.wait_for(lambda: not self.ours(), 20, "empty nodes")
+        self._remove_files()
 
     def ours(self):
         """Everything on the nodes besides process 1 and sshd."""
@@ -224,9 +225,12 @@ class Managed:
         """Nothing runs, and nothing but environments is left: those that are there are found again."""
         self.bed.make_whole()
         self.cli("cluster", "stop", "--force")
+        self._remove_files()
+        self.bed.exec(HEAD, ["umount", "--lazy", "/usr/share"])
+
+    def _remove_files(self):
         for node in self.settings.nodes:
             self.bed.exec(node.name, ["sh", "-c", f"rm -rf {self.private}/* /tmp/grid-ray-* /run/grid-ray-*"])
-        self.bed.exec(HEAD, ["umount", "--lazy", "/usr/share"])
 
 
 def states(document):
